@@ -1,0 +1,121 @@
+/**
+ * Every failure that a caller can see, as one table: code, HTTP status and default message.
+ *
+ * Codes are for ever: clients match on them. README.md lists the table and a test holds the two
+ * together. No other file contains the status of an error.
+ */
+
+interface ErrorRow {
+  readonly status: number
+  readonly message: string
+}
+
+export const ERROR_TABLE = {
+  ERR_BODY_INVALID: { status: 400, message: 'the request body cannot be read' },
+  ERR_FEATURE_INVALID: { status: 400, message: 'a feature is missing or of the wrong type' },
+  ERR_TENSOR_INVALID: { status: 400, message: 'an input tensor does not fit the model' },
+  ERR_BUNDLE_INVALID: { status: 400, message: 'the bundle is not valid' },
+  ERR_PARAMETER_INVALID: { status: 400, message: 'a parameter is not valid' },
+  ERR_REQUEST_INVALID: { status: 400, message: 'the HTTP request is malformed' },
+  ERR_AUTH_MISSING: { status: 401, message: 'an API key is required' },
+  ERR_AUTH_UNKNOWN: { status: 401, message: 'the API key is not known' },
+  ERR_AUTH_FORBIDDEN: { status: 403, message: 'the API key may not do this' },
+  ERR_ORIGIN_FORBIDDEN: { status: 403, message: 'requests from other web origins are refused' },
+  ERR_PATH_UNKNOWN: { status: 404, message: 'there is nothing at this path' },
+  ERR_SERVICE_UNKNOWN: { status: 404, message: 'the service does not exist' },
+  ERR_GENERATION_UNKNOWN: { status: 404, message: 'the generation does not exist' },
+  ERR_ENDPOINT_UNKNOWN: { status: 404, message: 'the endpoint does not exist' },
+  ERR_KEY_UNKNOWN: { status: 404, message: 'the key does not exist' },
+  ERR_METHOD_NOT_ALLOWED: { status: 405, message: 'the path exists, the HTTP method does not' },
+  ERR_SERVICE_EXISTS: { status: 409, message: 'the service exists already' },
+  ERR_GENERATION_EXISTS: { status: 409, message: 'the generation exists with other content' },
+  ERR_GENERATION_ACTIVE: { status: 409, message: 'the generation is active' },
+  ERR_GENERATION_BUSY: { status: 409, message: 'the generation is being imported or loaded' },
+  ERR_BODY_TOO_LARGE: { status: 413, message: 'the request body is over the limit' },
+  ERR_BUNDLE_TOO_LARGE: { status: 413, message: 'the bundle is over the limit' },
+  ERR_BODY_TYPE: { status: 415, message: 'the content type or encoding cannot be read here' },
+  ERR_MODEL_REFUSED: { status: 422, message: 'the model cannot be loaded' },
+  ERR_MODEL_LIMITS: { status: 422, message: 'the model is over its limits of time or memory' },
+  ERR_TEST_QUERY: { status: 422, message: 'a test query of the bundle failed' },
+  ERR_ENDPOINT_TYPE: { status: 422, message: 'this node cannot run the endpoint type' },
+  ERR_LOAD_FAILED: { status: 422, message: 'the generation could not be loaded' },
+  ERR_LANE_FULL: { status: 429, message: 'too many requests wait for this endpoint' },
+  ERR_INFERENCE: { status: 500, message: 'the model failed on this request' },
+  ERR_INTERNAL: { status: 500, message: 'an internal error; the log has the details' },
+  ERR_SERVICE_DISABLED: { status: 503, message: 'the service is disabled' },
+  ERR_NO_GENERATION: { status: 503, message: 'the service has no active generation' },
+  ERR_POOL_DOWN: { status: 503, message: 'the workers of this generation are not available' },
+  ERR_WORKER_LOST: { status: 503, message: 'the worker that ran this request was lost' },
+  ERR_ENDPOINT_HANGS: { status: 503, message: 'the endpoint is stopped: its runs do not end' },
+  ERR_BUDGET_FULL: { status: 503, message: 'the node holds too many request bodies' },
+  ERR_STARTING: { status: 503, message: 'the node is starting' },
+  ERR_STOPPING: { status: 503, message: 'the node is stopping' },
+  ERR_APPLY_PENDING: { status: 503, message: 'committed, but not yet applied by serving' },
+  ERR_DEADLINE: { status: 504, message: 'the deadline passed before the answer was ready' },
+  ERR_DISK_FULL: { status: 507, message: 'there is no space left on the data disk' },
+} as const satisfies Record<`ERR_${string}`, ErrorRow>
+
+export type ErrorCode = keyof typeof ERROR_TABLE
+
+/** One fault of a bundle or of a body: where it is (a path such as `endpoints[0].id`) and why. */
+export interface Fault {
+  readonly path: string
+  readonly reason: string
+}
+
+/** A failure that the world caused. `detail` is safe to show: it names the field and the reason. */
+export class AppError extends Error {
+  override readonly name = 'AppError'
+  readonly code: ErrorCode
+  readonly detail: string | null
+  readonly faults: readonly Fault[]
+
+  constructor(code: ErrorCode, detail: string | null = null, faults: readonly Fault[] = []) {
+    super(detail ?? ERROR_TABLE[code].message)
+    this.code = code
+    this.detail = detail
+    this.faults = faults
+  }
+
+  get status(): number {
+    return ERROR_TABLE[this.code].status
+  }
+}
+
+/** The JSON object that every failed request gets: the three keys that clients read, and ours. */
+export interface ErrorBody {
+  readonly errorType: string
+  readonly message: string
+  readonly detailedMessage: string
+  readonly code: ErrorCode
+  readonly requestId: string
+  readonly faults?: readonly Fault[]
+}
+
+export function errorBody(error: AppError, requestId: string): ErrorBody {
+  const { message } = ERROR_TABLE[error.code]
+  const detailed = error.detail === null ? message : `${message}: ${error.detail}`
+  return {
+    errorType: errorType(error.code),
+    message,
+    detailedMessage: detailed,
+    code: error.code,
+    requestId,
+    ...(error.faults.length > 0 ? { faults: error.faults } : {}),
+  }
+}
+
+/** `ERR_SERVICE_UNKNOWN` -> `ServiceUnknown`: the form that Dataiku's client prints. */
+function errorType(code: ErrorCode): string {
+  const words = code.slice('ERR_'.length).toLowerCase().split('_')
+  return words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')
+}
+
+/** Anything thrown becomes an AppError; what is not one already is our bug and says no more. */
+export function toAppError(thrown: unknown): AppError {
+  return thrown instanceof AppError ? thrown : new AppError('ERR_INTERNAL')
+}
+
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}

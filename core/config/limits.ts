@@ -1,0 +1,54 @@
+/**
+ * Every limit of the product, once, with the relations between them asserted when the file loads.
+ * Limits that an operator may change are options (see options.ts) that default to these.
+ */
+
+import { assert } from '../base/assert.ts'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const GIB = 1024 * MIB
+
+export const LIMITS = {
+  bodyBytesMax: 8 * MIB,
+  /** All request bodies that the process holds at once. */
+  bodyBytesTotalMax: 256 * MIB,
+  laneRequestsMax: 1_024,
+  laneBytesMax: 32 * MIB,
+  timeoutMs: 10_000,
+  hangMs: 60_000,
+  /** A run that holds its permit longer than this gives it back, so that others are served. */
+  permitMs: 250,
+  batchRowsMax: 64,
+  multiRowsMax: 10_000,
+  jsonDepthMax: 64,
+  drainMs: 15_000,
+  connectionsMax: 20_000,
+  /** Largest answer that is handed to the socket at once; beyond, the reader's pace rules. */
+  answerBytesAtOnce: 1 * MIB,
+  bundleBytesMax: 4 * GIB,
+  bundleUnpackedBytesMax: 8 * GIB,
+  bundleRatioMax: 200,
+  bundleEntriesMax: 10_000,
+  manifestBytesMax: 4 * MIB,
+  forgeMemoryBytesMin: 4 * GIB,
+  /** The forge may take forgeMs plus 1 s for every forgeBytesPerS of the archive. */
+  forgeMs: 120_000,
+  forgeBytesPerS: 20 * MIB,
+  /** Longest wait for the serving process to report that a state is applied. */
+  applyMs: 5_000,
+  /** Longest wait for a generation to become warm in the serving process. */
+  loadMs: 300_000,
+  keepPreviousMs: 600_000,
+  journalEntriesMax: 100_000,
+  adminBodyBytesMax: 1 * MIB,
+} as const
+
+// One body of the largest size must fit each budget it passes through, or no such body ever does.
+assert(LIMITS.laneBytesMax >= LIMITS.bodyBytesMax, 'a lane holds one body of the largest size')
+assert(LIMITS.bodyBytesTotalMax >= LIMITS.laneBytesMax, 'the budget holds one full lane')
+// While one batch runs the next must be able to gather.
+assert(LIMITS.laneRequestsMax >= 2 * LIMITS.batchRowsMax, 'a lane holds two batches')
+// A slow but legal run is never taken for a hang.
+assert(LIMITS.hangMs > LIMITS.timeoutMs, 'hangMs is beyond the default deadline')
+assert(LIMITS.permitMs < LIMITS.hangMs, 'a permit comes back before its thread is lost')

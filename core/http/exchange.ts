@@ -1,0 +1,43 @@
+/**
+ * One HTTP request and its one answer: the contract between the routes and whatever carries HTTP.
+ *
+ * Two adapters fill it: uWebSockets.js for queries, node:http(s) for the admin API and for queries
+ * where no uWebSockets.js binary loads. Each answers what is wrong with the transport itself (body
+ * over its limit, budget full, caller gone), so a route only sees whole, bounded bodies.
+ */
+
+import type { AppError } from '../base/errors.ts'
+
+export interface Answer {
+  readonly status: number
+  /** Absent: no body (204). */
+  readonly body?: string | Uint8Array
+  /** Default `application/json`. */
+  readonly contentType?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface Exchange {
+  /** Upper case. */
+  readonly method: string
+  /** As sent, without the query, duplicate slashes collapsed, not percent-decoded. */
+  readonly path: string
+  /** Without the `?`; '' when absent. */
+  readonly query: string
+  /** True when the caller left or the answer is given: nothing is worth doing for it any more. */
+  readonly done: boolean
+  /** Value of a header, '' when absent. Only before the handler's first await. */
+  header(nameInLowerCase: string): string
+  /**
+   * Calls back with the whole body; never, when the caller leaves or the body is over `limitBytes`
+   * (answered 413). Only once, and before the handler's first await. The bytes belong to the callee.
+   */
+  readBody(limitBytes: number, done: (body: Uint8Array) => void): void
+  /** Gives the one answer. A second call is a bug and asserts; after the caller left it does nothing. */
+  reply(answer: Answer): void
+  replyError(error: AppError): void
+  /** Called at most once, when the caller leaves before the answer. */
+  onGone(callback: () => void): void
+}
+
+export type Handler = (exchange: Exchange) => void

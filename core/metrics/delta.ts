@@ -1,0 +1,34 @@
+/** What serve counted since the last collection; control adds it up. Raw data for the channel. */
+
+/** Pairs value, count of an HDR histogram in microseconds. */
+export type HistogramDelta = Uint32Array
+
+export interface EndpointDelta {
+  readonly serviceId: string
+  readonly generationId: string
+  readonly endpointId: string
+  /** Pairs HTTP status, count. */
+  readonly statuses: Uint32Array
+  /** Requests answered 5xx or 429. */
+  readonly errors: number
+  readonly total: HistogramDelta
+  readonly queue: HistogramDelta
+  readonly execute: HistogramDelta
+  readonly totalSumUs: number
+  readonly batches: number
+  readonly batchRows: number
+}
+
+/** Requests that named a service but reached no endpoint: 401, 404, 503 and their like. */
+export interface ServiceDelta {
+  readonly serviceId: string
+  readonly statuses: Uint32Array
+  readonly errors: number
+}
+
+export interface MetricsDelta {
+  readonly endpoints: readonly EndpointDelta[]
+  readonly services: readonly ServiceDelta[]
+  readonly activeRequests: number
+  readonly connections: number
+}

@@ -1,0 +1,88 @@
+/**
+ * What crosses the borders of workers/: types only, nothing here runs. The only file of workers/
+ * that others import. Nothing but data crosses: on Node 20 an Error subclass arrives as a plain
+ * Error without its code.
+ */
+
+import type { ErrorCode, Fault } from '../core/base/errors.ts'
+import type { ForgeReport, GenerationPlan } from '../core/bundle/plan.ts'
+
+/** `workerData` of every thread of a pool. */
+export interface WorkerSetup {
+  readonly serviceId: string
+  readonly generationId: string
+  /** Absolute path of the unpacked generation. */
+  readonly directory: string
+  readonly plan: GenerationPlan
+}
+
+export type Verb = 'single' | 'multi'
+
+/** One task of a thread. `load` is the first; `release` the last, when no lease is left. */
+export type WorkerTask =
+  | { readonly kind: 'load' }
+  | { readonly kind: 'batch'; readonly job: BatchJob }
+  | { readonly kind: 'release' }
+
+export interface BatchJob {
+  /** Index into the plan's endpoints. */
+  readonly endpoint: number
+  readonly verb: Verb
+  /** The bodies, one behind the other; its buffer is transferred. */
+  readonly bytes: Uint8Array
+  /** Where each body ends in `bytes`. */
+  readonly ends: Uint32Array
+  /** How long each request waited in its lane, for `timing`. */
+  readonly waitUs: Uint32Array
+}
+
+/** A request of a batch that got no answer of its own; the main thread writes the error. */
+export interface RowFailure {
+  readonly index: number
+  readonly code: ErrorCode
+  readonly detail: string
+}
+
+export type WorkerOutcome =
+  | { readonly kind: 'loaded'; readonly thread: number; readonly loadMs: number }
+  | { readonly kind: 'released' }
+  | {
+      readonly kind: 'answers'
+      /** One encoded JSON answer per request, in order; '' where `failures` has the request. */
+      readonly bodies: readonly string[]
+      readonly failures: readonly RowFailure[] | null
+      readonly executeUs: number
+    }
+  | { readonly kind: 'failed'; readonly code: ErrorCode; readonly detail: string }
+
+/** The one message that a forge child is sent (IPC), then it answers with ForgeMessages. */
+export interface ForgeRequest {
+  /** Absolute path of the uploaded ZIP. */
+  readonly archive: string
+  /** Absolute path of an empty directory to unpack into; workers' model files end up here too. */
+  readonly directory: string
+  readonly serviceId: string
+  /** `?generationId=`, else null. */
+  readonly generationId: string | null
+  /** The upload's file name, the last resort for the generation id; null when unknown. */
+  readonly fileName: string | null
+}
+
+export type ForgePhase = 'unpacking' | 'checking' | 'loading' | 'testing' | 'measuring'
+
+export type ForgeMessage =
+  | { readonly kind: 'phase'; readonly phase: ForgePhase; readonly detail: string }
+  | {
+      readonly kind: 'forged'
+      readonly generationId: string
+      /** SHA-256 over the sorted (path, size, SHA-256) of the bundle's own files. */
+      readonly contentSha256: string
+      readonly plan: GenerationPlan
+      readonly report: ForgeReport
+    }
+  | {
+      readonly kind: 'refused'
+      readonly code: ErrorCode
+      readonly detail: string
+      readonly faults: readonly Fault[]
+    }
