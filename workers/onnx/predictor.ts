@@ -1,0 +1,246 @@
+/**
+ * One prediction endpoint in one thread: bodies in, encoded answers out.
+ *
+ * Rows of different callers share a run only where the forge has proven that they do not see each
+ * other (`plan.batchable`). A row that is refused or fails does so alone: its neighbours are run.
+ */
+
+import { join } from 'node:path'
+import { nowUs } from '../../core/base/clock.ts'
+import { messageOf } from '../../core/base/errors.ts'
+import type { EndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
+import { LIMITS } from '../../core/config/limits.ts'
+import { type Parsed, parseBodies } from '../bodies.ts'
+import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
+import { answerMaker, fetchesOf, ignoredResult, type ResultEncoder } from './answers.ts'
+import { Columns, type FeatureMap } from './columns.ts'
+import { type Model, openModel } from './session.ts'
+import { decodeTensors, encodeTensors, TensorRefused } from './tensors.ts'
+
+interface Generation {
+  readonly serviceId: string
+  readonly generationId: string
+}
+
+/** What became of one row: the JSON of its `result`, or why there is none. */
+type RowResult = string | RowFailure
+
+export async function openPredictor(
+  directory: string,
+  generation: Generation,
+  plan: EndpointPlan,
+): Promise<Predictor> {
+  const model = await openModel(join(directory, plan.prediction.model))
+  return new Predictor(model, plan, generation)
+}
+
+export class Predictor {
+  readonly #model: Model
+  readonly #plan: PredictionPlan
+  readonly #rowsMax: number
+  readonly #columns: Columns
+  readonly #fetches: readonly string[]
+  readonly #encoderOf: ReturnType<typeof answerMaker>
+  readonly #tail: string
+  #runUs = 0
+
+  constructor(model: Model, plan: EndpointPlan, generation: Generation) {
+    this.#model = model
+    this.#plan = plan.prediction
+    this.#rowsMax = plan.prediction.batchable ? plan.prediction.maxRows : 1
+    this.#columns = new Columns(plan.prediction, this.#rowsMax)
+    this.#fetches = fetchesOf(plan.prediction)
+    this.#encoderOf = answerMaker(plan.prediction)
+    const { serviceId, generationId: serviceGeneration } = generation
+    const context = { serviceId, endpointId: plan.id, serviceGeneration }
+    this.#tail = `},"apiContext":${JSON.stringify(context)}}`
+  }
+
+  release(): Promise<void> {
+    return this.#model.release()
+  }
+
+  /** Never throws: what goes wrong with one request is told of that request. */
+  async run(job: BatchJob): Promise<WorkerOutcome> {
+    const startUs = nowUs()
+    this.#runUs = 0
+    const parsed = parseBodies(job.bytes, job.ends)
+    const answers = job.verb === 'single' ? await this.#single(parsed) : await this.#multi(parsed)
+    const totalUs = nowUs() - startUs
+    return this.#outcome(job, answers, totalUs)
+  }
+
+  #outcome(job: BatchJob, answers: readonly RowResult[], totalUs: number): WorkerOutcome {
+    const head = job.verb === 'single' ? '{"result":' : '{"results":['
+    const close = job.verb === 'single' ? '' : ']'
+    const preparation = milliseconds(totalUs - this.#runUs)
+    const times = `"preparation":${preparation},"prediction":${milliseconds(this.#runUs)}`
+    const tail = `,${times}${this.#tail}`
+    const bodies = new Array<string>(answers.length)
+    const failures: RowFailure[] = []
+    for (let i = 0; i < answers.length; i++) {
+      const answer = answers[i] ?? ''
+      const wait = milliseconds(job.waitUs[i] ?? 0)
+      if (typeof answer === 'string') {
+        bodies[i] = `${head}${answer}${close},"timing":{"wait":${wait}${tail}`
+      } else {
+        bodies[i] = ''
+        failures.push(answer)
+      }
+    }
+    const executeUs = Math.round(totalUs)
+    return { kind: 'answers', bodies, failures: failures.length > 0 ? failures : null, executeUs }
+  }
+
+  /** One row per body; rows of all bodies run together, up to rowsMax at once. */
+  #single(parsed: readonly Parsed[]): Promise<RowResult[]> {
+    return this.#rows(parsed.map((body) => (body.kind === 'value' ? featuresOf(body.value) : body)))
+  }
+
+  /** Many rows per body; rows of different bodies never share a run, so one may not delay all. */
+  async #multi(parsed: readonly Parsed[]): Promise<RowResult[]> {
+    const answers: RowResult[] = []
+    for (const [index, body] of parsed.entries()) {
+      const items = body.kind === 'value' ? itemsOf(body.value) : body
+      if ('kind' in items) {
+        answers.push({ index, code: 'ERR_BODY_INVALID', detail: items.reason })
+        continue
+      }
+      const results = await this.#rows(items.map(featuresOf))
+      answers.push(results.map(inPlace).join(','))
+    }
+    return answers
+  }
+
+  async #rows(rows: readonly Features[]): Promise<RowResult[]> {
+    const results = new Array<RowResult>(rows.length)
+    if (this.#plan.kind === 'RAW') {
+      for (let i = 0; i < rows.length; i++) results[i] = await this.#raw(rows[i], i)
+      return results
+    }
+    let chunk: number[] = []
+    for (let i = 0; i < rows.length; i++) {
+      const refused = this.#fill(rows[i], chunk.length, i)
+      if (refused === null) chunk.push(i)
+      else results[i] = refused
+      if (chunk.length < this.#rowsMax && i < rows.length - 1) continue
+      await this.#runChunk(chunk, results, rows)
+      chunk = []
+    }
+    return results
+  }
+
+  /** Puts a row into the input buffers; null, or the answer of a row that is not run. */
+  #fill(row: Features | undefined, at: number, index: number): RowResult | null {
+    if (row === undefined || row.kind === 'refused') {
+      return { index, code: 'ERR_BODY_INVALID', detail: row?.reason ?? '' }
+    }
+    const problem = this.#columns.fill(row.features, at)
+    if (problem === null) return null
+    if (problem.kind === 'ignore') return ignoredResult(problem.detail)
+    return { index, code: 'ERR_FEATURE_INVALID', detail: problem.detail }
+  }
+
+  async #runChunk(
+    chunk: readonly number[],
+    results: RowResult[],
+    rows: readonly Features[],
+  ): Promise<void> {
+    if (chunk.length === 0) return
+    try {
+      const encode = await this.#runRows(chunk.length)
+      for (let k = 0; k < chunk.length; k++) results[chunk[k] ?? 0] = encode(k)
+    } catch (error) {
+      if (chunk.length === 1) results[chunk[0] ?? 0] = inferenceFailure(chunk[0] ?? 0, error)
+      else await this.#oneByOne(chunk, results, rows)
+    }
+  }
+
+  /** A run failed: each row is tried alone, so that only the one that the model refuses fails. */
+  async #oneByOne(
+    chunk: readonly number[],
+    results: RowResult[],
+    rows: readonly Features[],
+  ): Promise<void> {
+    for (const index of chunk) {
+      const refused = this.#fill(rows[index], 0, index)
+      if (refused === null) await this.#runChunk([index], results, rows)
+      else results[index] = refused
+    }
+  }
+
+  async #runRows(rows: number): Promise<ResultEncoder> {
+    const startUs = nowUs()
+    try {
+      const outputs = await this.#model.run(this.#columns.feeds(rows), this.#fetches)
+      return this.#encoderOf(outputs, rows)
+    } finally {
+      this.#runUs += nowUs() - startUs
+    }
+  }
+
+  async #raw(row: Features | undefined, index: number): Promise<RowResult> {
+    if (row === undefined || row.kind === 'refused') {
+      return { index, code: 'ERR_BODY_INVALID', detail: row?.reason ?? '' }
+    }
+    try {
+      const feeds = decodeTensors(row.features, this.#plan.inputs)
+      const startUs = nowUs()
+      const outputs = await this.#model.run(feeds)
+      this.#runUs += nowUs() - startUs
+      return encodeTensors(outputs, this.#plan.outputs)
+    } catch (error) {
+      if (!(error instanceof TensorRefused)) return inferenceFailure(index, error)
+      return { index, code: 'ERR_TENSOR_INVALID', detail: error.message }
+    }
+  }
+}
+
+type Features =
+  | { readonly kind: 'features'; readonly features: FeatureMap }
+  | { readonly kind: 'refused'; readonly reason: string }
+
+function featuresOf(body: unknown): Features {
+  if (!isObject(body)) return refused('it must be an object such as {"features": {…}}')
+  const features = Object.hasOwn(body, 'features') ? body['features'] : undefined
+  if (features === undefined) return refused('"features" is missing')
+  if (!isObject(features)) return refused('"features" must be an object, name to value')
+  return { kind: 'features', features }
+}
+
+function itemsOf(body: unknown): readonly unknown[] | Extract<Features, { kind: 'refused' }> {
+  const items = isObject(body) && Object.hasOwn(body, 'items') ? body['items'] : undefined
+  if (!Array.isArray(items)) return refused('"items" must be an array of {"features": {…}}')
+  if (items.length > LIMITS.multiRowsMax) {
+    return refused(`"items" has ${items.length} rows, at most ${LIMITS.multiRowsMax} are allowed`)
+  }
+  return items
+}
+
+function refused(reason: string) {
+  return { kind: 'refused', reason } as const
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** A row of predict-multi that failed keeps its place and says why. */
+function inPlace(result: RowResult): string {
+  if (typeof result === 'string') return result
+  const reason = result.code === 'ERR_INFERENCE' ? 'IGNORED_BY_MODEL' : 'INVALID_FEATURE'
+  const error = { code: result.code, message: result.detail }
+  return `{"ignored":true,"ignoreReason":"${reason}","error":${JSON.stringify(error)}}`
+}
+
+/** ONNX Runtime's messages may name files of this machine; what follows a slash is cut. */
+function inferenceFailure(index: number, error: unknown): RowFailure {
+  const detail = messageOf(error)
+    .replace(/(?:\/[^\s/'"]+){2,}/g, '…')
+    .slice(0, 500)
+  return { index, code: 'ERR_INFERENCE', detail }
+}
+
+function milliseconds(us: number): string {
+  return String(Math.round(us) / 1000)
+}

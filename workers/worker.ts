@@ -1,0 +1,79 @@
+/**
+ * The entry of every pool thread. It loads all endpoints of one generation, runs each once, then
+ * answers batches. It never throws over the border: an Error would arrive without its code.
+ */
+
+import { threadId, workerData } from 'node:worker_threads'
+import { nowMs } from '../core/base/clock.ts'
+import { messageOf } from '../core/base/errors.ts'
+import type { EndpointPlan } from '../core/bundle/plan.ts'
+import { openPredictor, type Predictor } from './onnx/predictor.ts'
+import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from './protocol.ts'
+
+// Piscina hands `workerData` over as it was given to the pool.
+const setup: WorkerSetup = workerData as WorkerSetup
+const encoder = new TextEncoder()
+let predictors: readonly Predictor[] = []
+
+export default async function work(task: WorkerTask): Promise<WorkerOutcome> {
+  try {
+    switch (task.kind) {
+      case 'load':
+        return await load()
+      case 'batch':
+        return await runBatch(task.job)
+      default:
+        return await release()
+    }
+  } catch (error) {
+    return { kind: 'failed', code: failureCode(task), detail: messageOf(error) }
+  }
+}
+
+function failureCode(task: WorkerTask) {
+  return task.kind === 'load' ? 'ERR_LOAD_FAILED' : 'ERR_INTERNAL'
+}
+
+/** The second load of a thread that has loaded already costs nothing. */
+async function load(): Promise<WorkerOutcome> {
+  const startMs = nowMs()
+  if (predictors.length === 0) {
+    const opened: Predictor[] = []
+    for (const plan of setup.plan.endpoints) opened.push(await open(plan))
+    predictors = opened
+  }
+  return { kind: 'loaded', thread: threadId, loadMs: nowMs() - startMs }
+}
+
+async function open(plan: EndpointPlan): Promise<Predictor> {
+  const predictor = await openPredictor(setup.directory, setup, plan)
+  for (const body of plan.warmUp) await warmUp(predictor, plan, body)
+  return predictor
+}
+
+/** The first runs of a model cost page faults and compilation; no caller shall pay for them. */
+async function warmUp(predictor: Predictor, plan: EndpointPlan, body: string): Promise<void> {
+  const bytes = encoder.encode(body)
+  const ends = Uint32Array.of(bytes.length)
+  const waitUs = new Uint32Array(1)
+  const outcome = await predictor.run({ endpoint: 0, verb: 'single', bytes, ends, waitUs })
+  const failure = outcome.kind === 'answers' ? (outcome.failures?.[0] ?? null) : null
+  if (failure !== null) {
+    throw new Error(`endpoint ${plan.id} failed its warm-up: ${failure.detail}`)
+  }
+}
+
+async function runBatch(job: BatchJob): Promise<WorkerOutcome> {
+  const predictor = predictors[job.endpoint]
+  if (predictor === undefined) {
+    return { kind: 'failed', code: 'ERR_INTERNAL', detail: 'the endpoint is not loaded' }
+  }
+  return predictor.run(job)
+}
+
+async function release(): Promise<WorkerOutcome> {
+  const held = predictors
+  predictors = []
+  for (const predictor of held) await predictor.release()
+  return { kind: 'released' }
+}
