@@ -1,0 +1,36 @@
+/**
+ * The program's entry: picks the role and nothing else.
+ *
+ * Control and serve share this file but not their imports, so that the serving process never loads
+ * LMDB and control never loads uWebSockets.js or a model.
+ */
+
+const serving = process.argv.includes('--role=serve')
+
+try {
+  if (serving) await startServing()
+  else await startControl()
+} catch (error) {
+  // The one failure that can come before any log exists.
+  process.stderr.write(`switchyard: ${explain(error)}\n`)
+  process.exit(1)
+}
+
+async function startServing(): Promise<void> {
+  // Ctrl-C and service managers signal the whole group; serve leaves on control's word only. Set
+  // before the first import, because a signal may come while modules load.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
+  const { serve } = await import('./serve.ts')
+  await serve()
+}
+
+async function startControl(): Promise<void> {
+  const { control } = await import('../admin/control.ts')
+  await control()
+}
+
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const missing = 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND'
+  return missing ? `${error.message}; run "npm ci"` : (error.stack ?? error.message)
+}
