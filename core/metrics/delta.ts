@@ -13,8 +13,12 @@ export interface EndpointDelta {
   readonly errors: number
   readonly total: HistogramDelta
   readonly queue: HistogramDelta
+  /** One value for each batch. */
   readonly execute: HistogramDelta
+  /** The sums are of the durations as measured, so averages carry no error of the buckets. */
   readonly totalSumUs: number
+  readonly queueSumUs: number
+  readonly executeSumUs: number
   readonly batches: number
   readonly batchRows: number
 }
