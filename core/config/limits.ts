@@ -30,6 +30,14 @@ export const LIMITS = {
   bundleUnpackedBytesMax: 8 * GIB,
   bundleRatioMax: 200,
   bundleEntriesMax: 10_000,
+  /** The directory of an archive is read at once, so it has a bound of its own. */
+  bundleDirectoryBytesMax: 16 * MIB,
+  /** Files up to this size may be packed at any ratio: nobody is hurt by a small one. */
+  bundleRatioFreeBytes: 1 * MIB,
+  bundlePathBytesMax: 1_024,
+  /** What the file systems of Linux and macOS allow between two slashes. */
+  bundleNameBytesMax: 255,
+  bundleDepthMax: 32,
   manifestBytesMax: 4 * MIB,
   forgeMemoryBytesMin: 4 * GIB,
   /** The forge may take forgeMs plus 1 s for every forgeBytesPerS of the archive. */
