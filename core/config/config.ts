@@ -1,0 +1,217 @@
+/**
+ * From flags, environment, file and defaults to one frozen Config.
+ *
+ * Config has no optional field: after readConfig() nothing in the program asks "is it set?". A
+ * wrong value never starts the node with something else in its place; it ends with one line that
+ * names where the value came from, the value, and what is allowed.
+ */
+
+import { Command, CommanderError, Option } from 'commander'
+import { messageOf } from '../base/errors.ts'
+import { allowedText, OPTIONS, type OptionName, type OptionRow } from './options.ts'
+
+type KindValue<Row> = Row extends { kind: 'integer' }
+  ? number
+  : Row extends { kind: 'boolean' }
+    ? boolean
+    : string
+
+type ValueOf<Row> = KindValue<Row> | (Row extends { default: null } ? null : never)
+type Values = { readonly [Name in OptionName]: ValueOf<(typeof OPTIONS)[Name]> }
+type Settings = Omit<Values, 'config'>
+
+/** `demo` null: whether the data directory is new decides. */
+export type Config = Omit<Settings, 'threads'> & { readonly threads: number }
+
+export type Reading =
+  | { readonly kind: 'run'; readonly config: Config }
+  /** `--help` and `--version`. */
+  | { readonly kind: 'print'; readonly text: string }
+  | { readonly kind: 'wrong'; readonly line: string }
+
+export interface ConfigSources {
+  /** Without the program's own name. */
+  readonly argv: readonly string[]
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly readFile: (path: string) => string
+  readonly cores: number
+  readonly version: string
+}
+
+type Value = string | number | boolean | null
+type Raw = { readonly value: unknown; readonly from: string }
+
+/** The one kind of failure here; its message is the line that the user reads. */
+class WrongSetting extends Error {}
+
+export function readConfig(sources: ConfigSources): Reading {
+  try {
+    const flags = parseFlags(sources)
+    return flags.kind === 'print' ? flags : { kind: 'run', config: fill(sources, flags.values) }
+  } catch (error) {
+    if (error instanceof WrongSetting) return { kind: 'wrong', line: error.message }
+    throw error
+  }
+}
+
+type Flags =
+  | { readonly kind: 'values'; readonly values: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'print'; readonly text: string }
+
+function parseFlags(sources: ConfigSources): Flags {
+  let written = ''
+  const write = (text: string): void => {
+    written += text
+  }
+  const command = commandOf(sources.version).configureOutput({ writeOut: write, writeErr: write })
+  try {
+    command.parse(sources.argv, { from: 'user' })
+    return { kind: 'values', values: command.opts() }
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return { kind: 'print', text: written }
+    throw new WrongSetting(oneLine(error.message.replace(/^error: /, '')))
+  }
+}
+
+function commandOf(version: string): Command {
+  const command = new Command('switchyard')
+    .description('A real-time API node: ONNX models as versioned HTTP services.')
+    .version(version, '--version', 'print the version')
+    .helpOption('--help', 'print this text')
+    .allowExcessArguments(false)
+    .showSuggestionAfterError(true)
+    .exitOverride()
+  for (const row of Object.values<OptionRow>(OPTIONS)) addFlag(command, row)
+  command.addHelpText('after', `\nSecrets come from the environment only:\n${secretsText()}`)
+  return command
+}
+
+function addFlag(command: Command, row: OptionRow): void {
+  if (row.flag === null) return
+  const text = helpText(row)
+  if (row.kind !== 'boolean') {
+    const argument = row.kind === 'integer' ? '<number>' : '<text>'
+    command.addOption(new Option(`--${row.flag} ${argument}`, text))
+    return
+  }
+  command.addOption(new Option(`--${row.flag}`, text))
+  command.addOption(new Option(`--no-${row.flag}`, `the opposite of --${row.flag}`))
+}
+
+function helpText(row: OptionRow): string {
+  const preset = row.defaultText ?? (row.default === null ? 'unset' : String(row.default))
+  return `${row.help} (${row.env}, default: ${preset})`
+}
+
+function secretsText(): string {
+  const rows = Object.values<OptionRow>(OPTIONS).filter((row) => row.flag === null)
+  return rows.map((row) => `  ${row.env}  ${row.help}; ${allowedText(row)}`).join('\n')
+}
+
+function fill(sources: ConfigSources, flags: Readonly<Record<string, unknown>>): Config {
+  const read = (name: OptionName, file: Readonly<Record<string, unknown>>): Value => {
+    const row: OptionRow = OPTIONS[name]
+    const raw = pick(name, row, { flags, env: sources.env, file })
+    return raw === null ? row.default : parse(row, raw)
+  }
+  const path = read('config', {})
+  const file = typeof path === 'string' ? readFileSettings(sources, path) : {}
+  const { config: _config, ...names } = OPTIONS
+  const values = Object.keys(names).map((name) => [name, read(name as OptionName, file)])
+  return complete(sources, Object.fromEntries(values) as Settings)
+}
+
+interface Places {
+  readonly flags: Readonly<Record<string, unknown>>
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly file: Readonly<Record<string, unknown>>
+}
+
+/** The first place that has a value; an empty environment variable counts as unset. */
+function pick(name: string, row: OptionRow, places: Places): Raw | null {
+  const flag = places.flags[name]
+  if (flag !== undefined)
+    return { value: flag, from: flag === false ? `--no-${row.flag}` : `--${row.flag}` }
+  const env = places.env[row.env]
+  if (env !== undefined && env !== '') return { value: env, from: row.env }
+  const inFile = places.file[name]
+  return inFile === undefined ? null : { value: inFile, from: `"${name}" in the config file` }
+}
+
+function parse(row: OptionRow, raw: Raw): Value {
+  const value = parseValue(row, raw.value)
+  if (value !== null) return value
+  const shown = row.flag === null ? 'its value' : JSON.stringify(raw.value)
+  throw new WrongSetting(`${raw.from}: ${shown} is not allowed; allowed is ${allowedText(row)}`)
+}
+
+/** null: not allowed. */
+function parseValue(row: OptionRow, value: unknown): Value {
+  switch (row.kind) {
+    case 'integer':
+      return parseInteger(value, row.min, row.max)
+    case 'boolean':
+      return parseBoolean(value)
+    case 'text':
+      return typeof value === 'string' && value.length >= row.charactersMin ? value : null
+    case 'choice':
+      return typeof value === 'string' && row.choices.includes(value) ? value : null
+  }
+}
+
+function parseInteger(value: unknown, min: number, max: number): number | null {
+  // Digits only: Number() would also take "0x10", "1e3" and blanks, which are typing errors here.
+  const text = typeof value === 'number' ? String(value) : value
+  if (typeof text !== 'string' || !/^\d{1,15}$/.test(text)) return null
+  const number = Number(text)
+  return number >= min && number <= max ? number : null
+}
+
+function parseBoolean(value: unknown): boolean | null {
+  if (typeof value === 'boolean') return value
+  if (value === 'true' || value === '1') return true
+  return value === 'false' || value === '0' ? false : null
+}
+
+function readFileSettings(sources: ConfigSources, path: string): Readonly<Record<string, unknown>> {
+  const parsed = parseFile(sources, path)
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new WrongSetting(`the config file ${path} must hold one JSON object`)
+  }
+  for (const name of Object.keys(parsed)) {
+    if (name === 'adminKey') {
+      throw new WrongSetting(`"adminKey" in ${path}: a secret; set SWITCHYARD_ADMIN_KEY instead`)
+    }
+    if (name !== 'config' && name in OPTIONS) continue
+    const known = Object.keys(OPTIONS).filter((other) => other !== 'config' && other !== 'adminKey')
+    throw new WrongSetting(`"${name}" in ${path} is no setting; allowed is ${known.join(', ')}`)
+  }
+  return { ...parsed }
+}
+
+function parseFile(sources: ConfigSources, path: string): unknown {
+  try {
+    return JSON.parse(sources.readFile(path))
+  } catch (error) {
+    throw new WrongSetting(`the config file ${path} cannot be read: ${oneLine(messageOf(error))}`)
+  }
+}
+
+/** Settings that depend on each other or on the machine. */
+function complete(sources: ConfigSources, values: Settings): Config {
+  if ((values.tlsCert === null) !== (values.tlsKey === null)) {
+    const [given, lacking] =
+      values.tlsKey === null ? ['--tls-cert', '--tls-key'] : ['--tls-key', '--tls-cert']
+    throw new WrongSetting(`${given} is set without ${lacking}; allowed is both or none`)
+  }
+  if (values.port !== 0 && values.port === values.adminPort && values.host === values.adminHost) {
+    throw new WrongSetting(`--admin-port: ${values.port} is --port too; allowed are two ports`)
+  }
+  const threads = values.threads ?? (sources.cores <= 2 ? 1 : 2)
+  return Object.freeze({ ...values, threads })
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, ' ').trim()
+}
