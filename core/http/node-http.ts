@@ -1,0 +1,178 @@
+/**
+ * HTTP by node:http(s): the admin API, and queries where no uWebSockets.js binary loads.
+ *
+ * Node's parser refuses what is ambiguous (two lengths, length beside chunks); what it would let
+ * pass and we do not is refused here. Every refusal is a JSON object, as clients expect.
+ */
+
+import { readFileSync } from 'node:fs'
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import https from 'node:https'
+import type { Duplex } from 'node:stream'
+import { assert } from '../base/assert.ts'
+import { AppError, errorBody, messageOf } from '../base/errors.ts'
+import { newRequestId } from '../base/ids.ts'
+import type { Logger } from '../base/logger.ts'
+import type { BodyBudget } from './body-budget.ts'
+import { NodeExchange, type NodeExchangeContext, type StreamingExchange } from './node-exchange.ts'
+import { productHeaders } from './product-headers.ts'
+
+const HEADERS_MS = 10_000
+const KEEP_ALIVE_MS = 10_000
+const BODY_MS = 30_000
+const STREAM_IDLE_MS = 30_000
+/** How often node:http looks for connections whose headers take too long. */
+const CHECK_MS = 1_000
+
+export interface NodeHttpOptions {
+  readonly host: string
+  /** 0 picks one. */
+  readonly port: number
+  /** Paths of PEM files; null: plain HTTP. */
+  readonly tlsCert: string | null
+  readonly tlsKey: string | null
+  readonly connectionsMax: number
+  readonly budget: BodyBudget
+  readonly version: string
+  readonly logger: Logger
+}
+
+export type StreamingHandler = (exchange: StreamingExchange) => void
+
+export class NodeHttpServer {
+  readonly #server: http.Server
+  readonly #context: NodeExchangeContext
+  readonly #logger: Logger
+  readonly #handler: StreamingHandler
+  /** Open connections and how many of their requests wait for an answer. */
+  readonly #connections = new Map<Duplex, number>()
+
+  private constructor(options: NodeHttpOptions, handler: StreamingHandler) {
+    this.#logger = options.logger
+    this.#handler = handler
+    this.#context = {
+      budget: options.budget,
+      headers: productHeaders(options.version),
+      bodyMs: BODY_MS,
+      streamIdleMs: STREAM_IDLE_MS,
+      closing: false,
+    }
+    this.#server = createServer(options)
+    this.#server.maxConnections = options.connectionsMax
+    this.#wire(options.tlsCert === null ? 'connection' : 'secureConnection')
+  }
+
+  /** Rejects with the system's error (EADDRINUSE and the like) when the port cannot be had. */
+  static async listen(
+    options: NodeHttpOptions,
+    handler: StreamingHandler,
+  ): Promise<NodeHttpServer> {
+    const listener = new NodeHttpServer(options, handler)
+    await new Promise<void>((resolve, reject) => {
+      listener.#server.once('error', reject)
+      const { host, port } = options
+      listener.#server.listen({ host, port, exclusive: true }, () => {
+        listener.#server.off('error', reject)
+        resolve()
+      })
+    })
+    return listener
+  }
+
+  get port(): number {
+    const address = this.#server.address()
+    assert(address !== null && typeof address === 'object', 'a listener has a port')
+    return address.port
+  }
+
+  get connections(): number {
+    return this.#connections.size
+  }
+
+  /** Stops accepting, lets requests under way be answered for `drainMs`, then cuts the rest. */
+  async close(drainMs: number): Promise<void> {
+    this.#context.closing = true
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    for (const [socket, waiting] of this.#connections) if (waiting === 0) socket.destroy()
+    const timer = setTimeout(() => this.#server.closeAllConnections(), drainMs)
+    await closed
+    clearTimeout(timer)
+  }
+
+  #wire(connectionEvent: 'connection' | 'secureConnection'): void {
+    this.#server.on(connectionEvent, (socket: Duplex) => {
+      this.#connections.set(socket, 0)
+      socket.on('close', () => this.#connections.delete(socket))
+    })
+    this.#server.on('request', (request, response) => this.#serve(request, response, false))
+    this.#server.on('checkContinue', (request, response) => this.#serve(request, response, true))
+    this.#server.on('clientError', (error, socket) => this.#refuseBytes(error, socket))
+    this.#server.on('error', (error) => this.#logger.error({ error: error.message }, 'listener'))
+  }
+
+  #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    this.#count(request.socket, 1)
+    response.once('close', () => this.#count(request.socket, -1))
+    const exchange = new NodeExchange(request, response, this.#context, expectsContinue)
+    const coding = exchange.header('transfer-encoding')
+    if (coding !== '' && coding !== 'chunked') {
+      exchange.replyError(new AppError('ERR_REQUEST_INVALID', 'Transfer-Encoding must be chunked'))
+      return
+    }
+    try {
+      this.#handler(exchange)
+    } catch (error) {
+      this.#logger.error({ error, path: exchange.path }, 'the handler of a request threw')
+      if (!exchange.done) exchange.replyError(new AppError('ERR_INTERNAL'))
+    }
+  }
+
+  #count(socket: Duplex, change: 1 | -1): void {
+    const waiting = this.#connections.get(socket)
+    if (waiting !== undefined) this.#connections.set(socket, waiting + change)
+  }
+
+  /** What the parser refused has no exchange, so its answer is written by hand. */
+  #refuseBytes(error: Error, socket: Duplex): void {
+    const code = 'code' in error ? String(error.code) : ''
+    if (!socket.writable || code === 'ECONNRESET') {
+      socket.destroy()
+      return
+    }
+    const refusal = refusalOf(code, error)
+    const body = JSON.stringify(errorBody(refusal, newRequestId()))
+    const headers = Object.entries(this.#context.headers).map(
+      ([name, value]) => `${name}: ${value}`,
+    )
+    const head = [
+      `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status] ?? 'Refused'}`,
+      ...headers,
+      'Content-Type: application/json',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      'Connection: close',
+    ]
+    socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
+  }
+}
+
+function refusalOf(code: string, error: Error): AppError {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return new AppError('ERR_REQUEST_TIMEOUT')
+  if (code === 'HPE_HEADER_OVERFLOW') return new AppError('ERR_HEADERS_TOO_LARGE')
+  return new AppError('ERR_REQUEST_INVALID', messageOf(error).slice(0, 200))
+}
+
+function createServer(options: NodeHttpOptions): http.Server {
+  const settings = {
+    headersTimeout: HEADERS_MS,
+    // Uploads may take hours; each way of reading a body has its own limit instead.
+    requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CHECK_MS,
+    // Two Authorization headers become one that is no known key, instead of "the first wins".
+    joinDuplicateHeaders: true,
+  }
+  if (options.tlsCert === null || options.tlsKey === null) return http.createServer(settings)
+  const cert = readFileSync(options.tlsCert)
+  const key = readFileSync(options.tlsKey)
+  return https.createServer({ ...settings, cert, key, minVersion: 'TLSv1.2' })
+}
