@@ -1,0 +1,71 @@
+/**
+ * Builds only when dist/ is older than the sources, so that `npm start` is quick the second time
+ * and works where the compiler is not installed (`npm ci --omit=dev`, or a release that carries
+ * dist/). `--force` builds anyway.
+ *
+ * Plain JavaScript, because it runs before anything is compiled.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+const FOLDERS = ['core', 'workers', 'admin', 'bench', 'test']
+const COMPILER = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
+/** Written by every bench; no source. */
+const RESULTS = join(ROOT, 'bench', 'results')
+const ENTRY = join(ROOT, 'dist', 'core', 'main.js')
+/** Its time says when a whole build last succeeded; tsc's own file is not always written anew. */
+const STAMP = join(ROOT, 'dist', '.built')
+
+/** Folders count too: their time changes when a file is removed. */
+function newestMs() {
+  let newest = statSync(join(ROOT, 'tsconfig.json')).mtimeMs
+  for (const folder of FOLDERS) {
+    newest = Math.max(newest, statSync(join(ROOT, folder)).mtimeMs)
+    for (const entry of readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })) {
+      if (!entry.isDirectory() && !entry.name.endsWith('.ts')) continue
+      const path = join(entry.parentPath ?? entry.path, entry.name)
+      if (path.startsWith(RESULTS)) continue
+      newest = Math.max(newest, statSync(path).mtimeMs)
+    }
+  }
+  return newest
+}
+
+function isFresh() {
+  return existsSync(ENTRY) && existsSync(STAMP) && statSync(STAMP).mtimeMs >= newestMs()
+}
+
+function say(line) {
+  process.stderr.write(`switchyard: ${line}\n`)
+}
+
+/** Exit code. */
+function build() {
+  if (isFresh() && !process.argv.includes('--force')) return 0
+  if (!existsSync(COMPILER)) return useWhatIsThere()
+  const startMs = Date.now()
+  const result = spawnSync(process.execPath, [COMPILER], { cwd: ROOT, stdio: ['ignore', 2, 2] })
+  if (result.status !== 0) {
+    say('the build failed')
+    return 1
+  }
+  // The time of the start: what was saved while tsc ran may not be in the build.
+  writeFileSync(STAMP, `${new Date(startMs).toISOString()}\n`)
+  utimesSync(STAMP, startMs / 1000, startMs / 1000)
+  return 0
+}
+
+function useWhatIsThere() {
+  if (!existsSync(ENTRY)) {
+    say('not built, and no compiler to build with: run "npm ci", or use a release with dist/')
+    return 1
+  }
+  say('dist/ may be older than the sources; no compiler is installed, so it is used as it is')
+  return 0
+}
+
+process.exitCode = build()
