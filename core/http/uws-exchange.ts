@@ -1,0 +1,219 @@
+/**
+ * One request on uWebSockets.js as an Exchange.
+ *
+ * Rules of the native library that live here and nowhere else: `req` is dead after the handler
+ * returns, `res` is dead after onAborted or end, a body chunk is dead after its callback, and
+ * header values are sent as they are given.
+ */
+
+import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
+import { STATUS_CODES } from 'node:http'
+import { assert } from '../base/assert.ts'
+import { AppError, errorBody } from '../base/errors.ts'
+import { newRequestId } from '../base/ids.ts'
+import { LIMITS } from '../config/limits.ts'
+import type { BodyBudget } from './body-budget.ts'
+import type { Answer, Exchange } from './exchange.ts'
+
+/** What all exchanges of one listener share. */
+export interface UwsContext {
+  readonly budget: BodyBudget
+  /** Written on every answer. */
+  readonly headers: readonly (readonly [string, string])[]
+  /** While draining every answer closes its connection. */
+  closing: boolean
+  /** Requests that are not answered yet. */
+  active: number
+}
+
+export class UwsExchange implements Exchange {
+  readonly method: string
+  readonly path: string
+  #req: HttpRequest | null
+  readonly #res: HttpResponse
+  readonly #context: UwsContext
+  #done = false
+  #bodyBytes = 0
+  #gone: (() => void) | null = null
+
+  constructor(res: HttpResponse, req: HttpRequest, context: UwsContext) {
+    this.#res = res
+    this.#req = req
+    this.#context = context
+    this.method = req.getCaseSensitiveMethod()
+    this.path = collapseSlashes(req.getUrl())
+    context.active += 1
+    res.onAborted(() => this.#aborted())
+  }
+
+  get done(): boolean {
+    return this.#done
+  }
+
+  get query(): string {
+    return this.#request().getQuery() ?? ''
+  }
+
+  header(nameInLowerCase: string): string {
+    return this.#request().getHeader(nameInLowerCase)
+  }
+
+  /** Called by the listener when the handler has returned: `req` must not be touched again. */
+  leaveHandler(): void {
+    this.#req = null
+  }
+
+  onGone(callback: () => void): void {
+    this.#gone = callback
+  }
+
+  readBody(limitBytes: number, done: (body: Uint8Array) => void): void {
+    if (Number(this.header('content-length')) > limitBytes) {
+      this.#refuseBody('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`)
+      return
+    }
+    let chunks: Uint8Array[] | null = null
+    this.#res.onData((chunk, isLast) => {
+      if (this.#done) return
+      if (!this.#take(chunk.byteLength, limitBytes)) return
+      // The chunk's memory is the socket's: what is to stay must be copied now.
+      const copy = Buffer.allocUnsafe(chunk.byteLength)
+      copy.set(new Uint8Array(chunk))
+      if (!isLast) {
+        chunks ??= []
+        chunks.push(copy)
+      } else if (chunks === null) {
+        done(copy)
+      } else {
+        chunks.push(copy)
+        done(Buffer.concat(chunks))
+      }
+    })
+  }
+
+  reply(answer: Answer): void {
+    const { status, body, contentType = 'application/json', headers } = answer
+    this.#send(status, body ?? '', body === undefined ? '' : contentType, headers ?? null)
+  }
+
+  /** The answer of nearly every request: 200 and JSON that is encoded already. */
+  replyJson(text: string): void {
+    this.#send(200, text, 'application/json', null)
+  }
+
+  replyError(error: AppError): void {
+    const body = JSON.stringify(errorBody(error, newRequestId()))
+    const headers = error.status === 429 || error.status === 503 ? { 'Retry-After': '1' } : null
+    this.#send(error.status, body, 'application/json', headers)
+  }
+
+  /** Answers and closes: what follows on this connection cannot be trusted. */
+  refuse(error: AppError): void {
+    if (this.#done) return
+    const body = JSON.stringify(errorBody(error, newRequestId()))
+    this.#finish()
+    this.#res.cork(() => {
+      this.#writeHead(error.status, 'application/json', null)
+      this.#res.end(body, true)
+    })
+  }
+
+  #request(): HttpRequest {
+    assert(this.#req !== null, 'a request is read before its handler returns')
+    return this.#req
+  }
+
+  #take(bytes: number, limitBytes: number): boolean {
+    if (this.#bodyBytes + bytes > limitBytes) {
+      this.#refuseBody('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`)
+      return false
+    }
+    if (!this.#context.budget.tryTake(bytes)) {
+      this.#refuseBody('ERR_BUDGET_FULL', null)
+      return false
+    }
+    this.#bodyBytes += bytes
+    return true
+  }
+
+  #refuseBody(code: 'ERR_BODY_TOO_LARGE' | 'ERR_BUDGET_FULL', detail: string | null): void {
+    const gone = this.#gone
+    this.refuse(new AppError(code, detail))
+    gone?.()
+  }
+
+  #aborted(): void {
+    if (this.#done) return
+    const gone = this.#gone
+    this.#finish()
+    gone?.()
+  }
+
+  #finish(): void {
+    this.#done = true
+    this.#gone = null
+    this.#context.active -= 1
+    this.#context.budget.release(this.#bodyBytes)
+    this.#bodyBytes = 0
+  }
+
+  #send(
+    status: number,
+    body: string | Uint8Array,
+    contentType: string,
+    headers: Readonly<Record<string, string>> | null,
+  ): void {
+    if (this.#done) return
+    this.#finish()
+    this.#res.cork(() => {
+      this.#writeHead(status, contentType, headers)
+      if (this.method === 'HEAD') {
+        this.#res.endWithoutBody(Buffer.byteLength(body), this.#context.closing)
+      } else if (body.length > LIMITS.answerBytesAtOnce / 4) {
+        this.#sendLarge(typeof body === 'string' ? Buffer.from(body) : body)
+      } else {
+        this.#res.end(body, this.#context.closing)
+      }
+    })
+  }
+
+  #writeHead(
+    status: number,
+    contentType: string,
+    headers: Readonly<Record<string, string>> | null,
+  ): void {
+    const res = this.#res
+    if (status !== 200) res.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Unknown'}`)
+    if (contentType !== '') res.writeHeader('Content-Type', safeValue(contentType))
+    for (const [name, value] of this.#context.headers) res.writeHeader(name, value)
+    if (headers === null) return
+    for (const [name, value] of Object.entries(headers)) {
+      res.writeHeader(safeValue(name), safeValue(value))
+    }
+  }
+
+  /** Hands over what the socket takes, and the rest when it asks: nothing is buffered natively. */
+  #sendLarge(body: Uint8Array): void {
+    const res = this.#res
+    const [sent, finished] = res.tryEnd(body, body.byteLength)
+    if (sent || finished) return
+    const startOffset = res.getWriteOffset()
+    res.onWritable((offset) => {
+      const rest = body.subarray(offset)
+      const [ok] = res.tryEnd(rest, body.byteLength)
+      return ok
+    })
+    assert(startOffset <= body.byteLength, 'no more is written than there is')
+  }
+}
+
+/** Refuses what could end a header line: uWebSockets.js sends values unchecked. */
+function safeValue(value: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are the point.
+  assert(!/[\x00-\x1f\x7f]|[^\x00-\xff]/.test(value), 'a header value holds no control character')
+  return value
+}
+
+function collapseSlashes(path: string): string {
+  return path.includes('//') ? path.replace(/\/{2,}/g, '/') : path
+}

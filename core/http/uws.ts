@@ -1,0 +1,150 @@
+/**
+ * The query listener on uWebSockets.js, and the one place that registers its routes: a handler that
+ * throws, or returns without an answer, would end the process. The guards here make up for a parser
+ * that accepts ambiguous lengths and encodings (request smuggling).
+ */
+
+import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket } from 'uWebSockets.js'
+import { AppError, messageOf } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import type { BodyBudget } from './body-budget.ts'
+import type { Handler } from './exchange.ts'
+import { API_VERSION } from './product-headers.ts'
+import { type UwsContext, UwsExchange } from './uws-exchange.ts'
+
+type Uws = typeof import('uWebSockets.js')
+
+/** Without it a second program listens on the same port unnoticed and gets half of the traffic. */
+const LISTEN_EXCLUSIVE = 1
+
+/** The four-argument form of listen(), which the package's types leave out. */
+interface ExclusiveApp {
+  listen(
+    host: string,
+    port: number,
+    options: number,
+    callback: (socket: us_listen_socket | false) => void,
+  ): void
+}
+
+/** Null, with a reason, where no binary of uWebSockets.js loads for this Node and platform. */
+export async function loadUws(): Promise<{ uws: Uws | null; reason: string }> {
+  try {
+    return { uws: await import('uWebSockets.js'), reason: '' }
+  } catch (error) {
+    return { uws: null, reason: messageOf(error).split('\n')[0] ?? '' }
+  }
+}
+
+export interface UwsOptions {
+  readonly host: string
+  readonly port: number
+  readonly tlsCert: string | null
+  readonly tlsKey: string | null
+  readonly strictHeaders: boolean
+  readonly connectionsMax: number
+  readonly budget: BodyBudget
+  readonly version: string
+  readonly logger: Logger
+}
+
+export class UwsServer {
+  readonly #uws: Uws
+  readonly #options: UwsOptions
+  readonly #handler: Handler
+  readonly #context: UwsContext
+  #socket: us_listen_socket | null = null
+  #connections = 0
+
+  constructor(uws: Uws, options: UwsOptions, handler: Handler) {
+    this.#uws = uws
+    this.#options = options
+    this.#handler = handler
+    const headers = [
+      ['DSS-API-Version', API_VERSION],
+      ['DSS-Version', options.version],
+    ] as const
+    this.#context = { budget: options.budget, headers, closing: false, active: 0 }
+  }
+
+  get connections(): number {
+    return this.#connections
+  }
+
+  /** Requests that are not answered yet. */
+  get active(): number {
+    return this.#context.active
+  }
+
+  /** The port, or null when it cannot be had. */
+  listen(): Promise<number | null> {
+    const { host, port } = this.#options
+    const app = this.#newApp()
+    app.filter((res, count) => this.#count(res, count))
+    app.any('/*', (res, req) => this.#route(res, req))
+    return new Promise((resolve) => {
+      const exclusiveApp = app as unknown as ExclusiveApp
+      exclusiveApp.listen(host, port, LISTEN_EXCLUSIVE, (socket) => {
+        this.#socket = socket || null
+        resolve(socket ? this.#uws.us_socket_local_port(socket) : null)
+      })
+    })
+  }
+
+  /** No new connections; answers from now on close theirs. */
+  stopListening(): void {
+    this.#context.closing = true
+    if (this.#socket !== null) this.#uws.us_listen_socket_close(this.#socket)
+    this.#socket = null
+  }
+
+  #newApp(): TemplatedApp {
+    const { tlsCert, tlsKey } = this.#options
+    if (tlsCert === null || tlsKey === null) return this.#uws.App()
+    return this.#uws.SSLApp({ cert_file_name: tlsCert, key_file_name: tlsKey })
+  }
+
+  #count(res: HttpResponse, count: number): void {
+    this.#connections += count
+    if (count > 0 && this.#connections > this.#options.connectionsMax) res.close()
+  }
+
+  #route(res: HttpResponse, req: HttpRequest): void {
+    const exchange = new UwsExchange(res, req, this.#context)
+    try {
+      if (this.#options.strictHeaders && isAmbiguous(req)) {
+        exchange.refuse(new AppError('ERR_REQUEST_INVALID', 'ambiguous length or encoding'))
+      } else {
+        this.#handler(exchange)
+      }
+    } catch (error) {
+      this.#options.logger.error({ err: error, path: exchange.path }, 'a query handler threw')
+      exchange.replyError(error instanceof AppError ? error : new AppError('ERR_INTERNAL'))
+    }
+    exchange.leaveHandler()
+  }
+}
+
+const lengths = { count: 0, chunked: false, odd: false }
+
+/**
+ * Two lengths, a length beside chunks, or an encoding other than `chunked`: a proxy in front may
+ * read such a request differently and let a second one pass hidden in the body.
+ */
+function isAmbiguous(req: HttpRequest): boolean {
+  lengths.count = 0
+  lengths.chunked = false
+  lengths.odd = false
+  req.forEach(inspect)
+  return lengths.odd || lengths.count > 1 || (lengths.chunked && lengths.count > 0)
+}
+
+function inspect(name: string, value: string): void {
+  if (name.length === 14 && name === 'content-length') {
+    lengths.count += 1
+    if (!/^\d{1,15}$/.test(value)) lengths.odd = true
+  } else if (name.length === 17 && name === 'transfer-encoding') {
+    if (value !== 'chunked' || lengths.chunked) lengths.odd = true
+    lengths.chunked = true
+  }
+}
