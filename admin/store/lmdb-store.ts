@@ -1,0 +1,171 @@
+/**
+ * The state in LMDB, on this machine. The only file that imports lmdb.
+ *
+ * Of lmdb-js's ways to write only childTransaction() both rolls back when its callback throws and
+ * survives a full disk; a plain put aborts the process there. Its promise means visible, `flushed`
+ * means durable. So all writes go through #write(), and there is no other.
+ */
+
+import { statfs } from 'node:fs/promises'
+import { open, type RootDatabase } from 'lmdb'
+import { wallMs } from '../../core/base/clock.ts'
+import { AppError, messageOf } from '../../core/base/errors.ts'
+import { LIMITS } from '../../core/config/limits.ts'
+import { seal, unseal } from './envelope.ts'
+import type { JournalEntry, StateRecord } from './records.ts'
+import type { StateChange, StateStore } from './state-store.ts'
+
+const FORMAT = 1
+const FORMAT_KEY = 'meta/format'
+const JOURNAL = 'journal/'
+/** '0' follows '/': the end of all keys that start with "journal/". */
+const JOURNAL_END = 'journal0'
+const SEQ_DIGITS = 16
+/** Below this, only changes that free space are taken: LMDB must never meet a full disk. */
+const FREE_BYTES_MIN = 64 * 1024 * 1024
+const TRIM_EVERY = 1_000
+
+export class LmdbStore implements StateStore {
+  readonly #env: RootDatabase<string, string>
+  readonly #directory: string
+  #seq = 0
+  #closed = false
+
+  private constructor(env: RootDatabase<string, string>, directory: string) {
+    this.#env = env
+    this.#directory = directory
+  }
+
+  /** `directory` exists, is ours alone, and no other process has it open (see lock.ts). */
+  static async open(directory: string): Promise<LmdbStore> {
+    const env = open<string, string>({
+      path: directory,
+      encoding: 'string',
+      cache: false,
+      noSubdir: false,
+      // Known to lmdb, absent from its types; without it the files are readable for everyone.
+      ...{ permissionsMode: 0o600 },
+    })
+    const store = new LmdbStore(env, directory)
+    try {
+      await store.#checkFormat()
+      store.#seq = (await store.journal(1))[0]?.seq ?? 0
+    } catch (error) {
+      await env.close()
+      throw error
+    }
+    return store
+  }
+
+  async load(): Promise<StateRecord[]> {
+    const records: StateRecord[] = []
+    for (const { key, value } of this.#env.getRange({})) {
+      if (key.startsWith(JOURNAL) || key === FORMAT_KEY) continue
+      records.push(recordOf(key, unseal(key, value)))
+    }
+    return records
+  }
+
+  async commit(change: StateChange): Promise<JournalEntry> {
+    await this.#checkSpace(change)
+    const { actor, action, before, after } = change
+    const seq = this.#seq + 1
+    const entry: JournalEntry = { seq, time: wallMs(), actor, action, before, after }
+    // Taken before the write: a commit that failed leaves a gap, never a number given twice.
+    this.#seq = seq
+    const puts = change.puts.map((item) => sealed(keyOf(item), item.record))
+    puts.push(sealed(journalKey(seq), entry))
+    await this.#write(puts, change.removes.map(keyOf))
+    if (seq % TRIM_EVERY === 0) await this.#trimJournal()
+    return entry
+  }
+
+  async journal(limit: number): Promise<JournalEntry[]> {
+    const range = { start: JOURNAL_END, end: JOURNAL, reverse: true, limit }
+    const entries: JournalEntry[] = []
+    for (const { key, value } of this.#env.getRange(range)) {
+      entries.push(unseal(key, value) as JournalEntry)
+    }
+    return entries
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#env.flushed
+    await this.#env.close()
+  }
+
+  async #checkFormat(): Promise<void> {
+    const stored = this.#env.get(FORMAT_KEY)
+    if (stored === undefined) return this.#write([sealed(FORMAT_KEY, FORMAT)], [])
+    const format = unseal(FORMAT_KEY, stored)
+    if (format === FORMAT) return
+    throw new AppError('ERR_STORE_DAMAGED', `${FORMAT_KEY}: this node reads format ${FORMAT} only`)
+  }
+
+  async #checkSpace(change: StateChange): Promise<void> {
+    if (change.puts.length === 0 && change.removes.length > 0) return
+    const { bavail, bsize } = await statfs(this.#directory)
+    if (bavail * bsize < FREE_BYTES_MIN) throw new AppError('ERR_DISK_FULL')
+  }
+
+  async #write(puts: readonly Sealed[], removes: readonly string[]): Promise<void> {
+    // A put after close() would end the process.
+    if (this.#closed) throw new AppError('ERR_STOPPING')
+    try {
+      await this.#env.childTransaction(() => {
+        for (const { key, text } of puts) void this.#env.put(key, text)
+        for (const key of removes) void this.#env.remove(key)
+      })
+      await this.#env.flushed
+    } catch (error) {
+      throw writeFailure(error)
+    }
+  }
+
+  /** Keeps the newest entries; the journal is for people, not for recovery. */
+  async #trimJournal(): Promise<void> {
+    const end = journalKey(Math.max(0, this.#seq - LIMITS.journalEntriesMax) + 1)
+    const old = [...this.#env.getKeys({ start: JOURNAL, end })]
+    if (old.length > 0) await this.#write([], old)
+  }
+}
+
+interface Sealed {
+  readonly key: string
+  readonly text: string
+}
+
+function sealed(key: string, value: unknown): Sealed {
+  return { key, text: seal(key, value) }
+}
+
+/** Ids hold no slash, so these keys cannot be confused with each other. */
+function keyOf(item: StateRecord): string {
+  const { kind, record } = item
+  return kind === 'generation'
+    ? `generation/${record.serviceId}/${record.id}`
+    : `${kind}/${record.id}`
+}
+
+/** The checksum has proven that these are bytes that we wrote, so their shape is known. */
+function recordOf(key: string, record: unknown): StateRecord {
+  const kind = key.slice(0, key.indexOf('/'))
+  return { kind, record } as StateRecord
+}
+
+function journalKey(seq: number): string {
+  return `${JOURNAL}${String(seq).padStart(SEQ_DIGITS, '0')}`
+}
+
+function writeFailure(error: unknown): AppError {
+  if (error instanceof AppError) return error
+  if (typeof error === 'object' && error !== null && 'commitError' in error) {
+    // A second rejection of the same failure, that nobody would catch.
+    Promise.resolve(error.commitError).catch(() => {})
+  }
+  const message = messageOf(error)
+  const full = /no space left|disk full|ENOSPC|MDB_MAP_FULL/i.test(message)
+  return new AppError(full ? 'ERR_DISK_FULL' : 'ERR_STORE_FAILED', message)
+}

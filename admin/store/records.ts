@@ -1,0 +1,70 @@
+/** What the node remembers, record by record; types only. Secrets appear as digests and never else. */
+
+import type { EndpointType } from '../../core/bundle/manifest.ts'
+import type { ForgeReport, GenerationPlan } from '../../core/bundle/plan.ts'
+import type { MappingEntry } from '../../core/channel/messages.ts'
+
+export interface ServiceRecord {
+  readonly id: string
+  readonly enabled: boolean
+  /** Which generations receive traffic; empty: none is active. */
+  readonly mapping: readonly MappingEntry[]
+  readonly createdOn: number
+}
+
+export interface EndpointRecord {
+  readonly id: string
+  readonly type: EndpointType
+  readonly modelRef: string
+}
+
+export interface GenerationRecord {
+  readonly serviceId: string
+  readonly id: string
+  /** Over the sorted (path, size, SHA-256) of the bundle's files: what "same content" means. */
+  readonly sha256: string
+  readonly createdOn: number
+  readonly endpoints: readonly EndpointRecord[]
+  readonly plan: GenerationPlan
+  readonly report: ForgeReport
+  /** Bytes on disk. */
+  readonly bytes: number
+  /** Order of import over the whole node: the largest of a service is its newest generation. */
+  readonly sequence: number
+}
+
+/** A key that calls services. */
+export interface KeyRecord {
+  readonly id: string
+  readonly label: string
+  readonly sha256: string
+  /** Empty: all services. */
+  readonly allowedServices: readonly string[]
+  readonly createdOn: number
+  readonly lastUse: number | null
+}
+
+/** A key that opens the admin API. */
+export interface AdminKeyRecord {
+  readonly id: string
+  readonly label: string
+  readonly sha256: string
+  readonly createdOn: number
+}
+
+/** One record with its kind: what a change puts and what loading yields. */
+export type StateRecord =
+  | { readonly kind: 'service'; readonly record: ServiceRecord }
+  | { readonly kind: 'generation'; readonly record: GenerationRecord }
+  | { readonly kind: 'key'; readonly record: KeyRecord }
+  | { readonly kind: 'adminKey'; readonly record: AdminKeyRecord }
+
+export interface JournalEntry {
+  readonly seq: number
+  readonly time: number
+  /** Id of the admin key that asked for it, or `node` for what the node did by itself. */
+  readonly actor: string
+  readonly action: string
+  readonly before: unknown
+  readonly after: unknown
+}

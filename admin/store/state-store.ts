@@ -1,0 +1,28 @@
+/**
+ * The contract of whatever keeps the state: LMDB on one machine, something shared in a fleet.
+ *
+ * Every call is asynchronous and a change is one unit, so nothing that uses this may assume that
+ * the state is local. A change that resolved survives the loss of power.
+ */
+
+import type { JournalEntry, StateRecord } from './records.ts'
+
+export interface StateChange {
+  readonly actor: string
+  readonly action: string
+  /** What the journal shows; never a secret. */
+  readonly before: unknown
+  readonly after: unknown
+  readonly puts: readonly StateRecord[]
+  readonly removes: readonly StateRecord[]
+}
+
+export interface StateStore {
+  /** Every record, each checked against its checksum. */
+  load(): Promise<StateRecord[]>
+  /** Applies all or nothing, together with its journal entry; resolves when durable. */
+  commit(change: StateChange): Promise<JournalEntry>
+  /** Entries of the journal, newest first. */
+  journal(limit: number): Promise<JournalEntry[]>
+  close(): Promise<void>
+}
