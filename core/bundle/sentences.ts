@@ -1,0 +1,187 @@
+/**
+ * Turns what ajv says about a `service.json` into sentences for the person who wrote it: each names
+ * the field, what is allowed there and what was found, and a misspelt key gets the nearest known one.
+ */
+
+import type { ErrorObject } from 'ajv'
+import type { Fault } from '../base/errors.ts'
+import { ID_PATTERN, ID_RULE } from '../base/ids.ts'
+
+/** `/endpoints/0/id` -> `endpoints[0].id`; '' stands for the whole file. */
+export function pathOf(pointer: string): string {
+  let path = ''
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
+    path = /^\d+$/.test(key) ? `${path}[${key}]` : join(path, key)
+  }
+  return path
+}
+
+export function join(path: string, key: string): string {
+  return path === '' ? key : `${path}.${key}`
+}
+
+/** One fault per mistake: what ajv says of the branches of a union is told by the union alone. */
+export function faultsOf(errors: readonly ErrorObject[]): Fault[] {
+  const unions = errors.filter((error) => error.keyword === 'anyOf')
+  const told = errors.filter((error) => !unions.some((union) => isTold(error, union)))
+  const faults = told.map(faultOf)
+  const seen = new Set<string>()
+  return faults.filter(({ path, reason }) => {
+    const key = `${path}\n${reason}`
+    const fresh = !seen.has(key)
+    seen.add(key)
+    return fresh
+  })
+}
+
+/**
+ * True when `union` speaks for `error`. An object in a union that knows one kind of object is judged
+ * by that branch, so its own errors stay and the union is silent.
+ */
+function isTold(error: ErrorObject, union: ErrorObject): boolean {
+  if (error === union) return isObject(union.data) && hasObjectBranch(union)
+  if (error.instancePath === union.instancePath) {
+    const branch = error.schemaPath.startsWith(union.schemaPath)
+    return branch && (!isObject(union.data) || isPlain(error.keyword))
+  }
+  return false
+}
+
+function isPlain(keyword: string): boolean {
+  return keyword === 'const' || keyword === 'type'
+}
+
+function hasObjectBranch(union: ErrorObject): boolean {
+  return branchesOf(union).some((branch) => get(branch, 'type') === 'object')
+}
+
+function faultOf(error: ErrorObject): Fault {
+  const path = pathOf(error.instancePath)
+  const params: unknown = error.params
+  if (error.keyword === 'required') {
+    const key = String(get(params, 'missingProperty'))
+    return { path: join(path, key), reason: `${key} is required` }
+  }
+  if (error.keyword === 'additionalProperties') {
+    const key = String(get(params, 'additionalProperty'))
+    return { path: join(path, key), reason: unknownKey(key, get(error.parentSchema, 'properties')) }
+  }
+  const name = path === '' ? 'service.json' : (path.split('.').at(-1) ?? path)
+  return { path, reason: `${name} ${ruleOf(error)}` }
+}
+
+function ruleOf(error: ErrorObject): string {
+  const limit = get(error.params, 'limit')
+  switch (error.keyword) {
+    case 'type':
+      return `must be ${typeName(error.schema)}, not ${shown(error.data)}`
+    case 'const':
+      return `must be ${JSON.stringify(error.schema)}, not ${shown(error.data)}`
+    case 'anyOf':
+      return `must be ${allowed(error)}, not ${shown(error.data)}`
+    case 'pattern':
+      return `must be ${patternRule(error.schema)}, not ${shown(error.data)}`
+    case 'minLength':
+      return limit === 1 ? 'must not be empty' : `must have at least ${limit} characters`
+    case 'maxLength':
+      return `must have at most ${limit} characters`
+    case 'minItems':
+      return `must have at least ${limit} ${limit === 1 ? 'entry' : 'entries'}`
+    case 'maxItems':
+      return `must have at most ${limit} entries`
+    case 'minimum':
+      return `must be ${limit} or more, not ${shown(error.data)}`
+    case 'maximum':
+      return `must be ${limit} or less, not ${shown(error.data)}`
+    default:
+      return error.message ?? `breaks the rule ${error.keyword}`
+  }
+}
+
+function patternRule(pattern: unknown): string {
+  return pattern === ID_PATTERN ? ID_RULE : '64 hexadecimal digits in lower case'
+}
+
+function allowed(union: ErrorObject): string {
+  const names = branchesOf(union).map((branch) => {
+    const literal = get(branch, 'const')
+    return literal === undefined ? typeName(get(branch, 'type')) : JSON.stringify(literal)
+  })
+  return oneOf(names)
+}
+
+/** `a, b or c`. */
+export function oneOf(names: readonly string[]): string {
+  const last = names.at(-1) ?? ''
+  return names.length < 2 ? last : `${names.slice(0, -1).join(', ')} or ${last}`
+}
+
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  integer: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'an object',
+}
+
+function typeName(type: unknown): string {
+  return TYPE_NAMES[String(type)] ?? String(type)
+}
+
+/** A value as JSON, short enough for a message. */
+export function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  if (isObject(value)) return 'an object'
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text
+}
+
+function unknownKey(key: string, properties: unknown): string {
+  const known = isObject(properties) ? Object.keys(properties) : []
+  const near = nearest(key, known)
+  if (near !== null) return `${shown(key)} is no known key; did you mean "${near}"?`
+  return `${shown(key)} is no known key; known are ${known.join(', ')}`
+}
+
+/** The name that needs the fewest edits, when these are few beside its length; else null. */
+export function nearest(name: string, known: readonly string[]): string | null {
+  const wanted = name.slice(0, 100).toLowerCase()
+  let best: string | null = null
+  let bestEdits = Math.max(1, Math.floor(wanted.length / 3)) + 1
+  for (const candidate of known) {
+    const edits = distance(wanted, candidate.toLowerCase())
+    if (edits < bestEdits) {
+      best = candidate
+      bestEdits = edits
+    }
+  }
+  return best
+}
+
+/** Levenshtein's distance with two rows. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+function branchesOf(union: ErrorObject): readonly unknown[] {
+  return Array.isArray(union.schema) ? union.schema : []
+}
+
+function get(value: unknown, key: string): unknown {
+  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
