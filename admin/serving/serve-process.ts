@@ -1,0 +1,67 @@
+/**
+ * One serving process: started by fork, spoken to over its channel, ended by SIGKILL at worst.
+ *
+ * `Launch` is the seam: a second process for a hand-over, more than one on the port, or one on
+ * another machine are further ways to get a ServeHandle.
+ */
+
+import { type ChildProcess, fork } from 'node:child_process'
+import { nowMs } from '../../core/base/clock.ts'
+import { messageOf } from '../../core/base/errors.ts'
+import { type Channel, channelToServe } from '../../core/channel/ipc.ts'
+import {
+  CHANNEL_VERSION,
+  type ServeConfig,
+  type ToControl,
+  type ToServe,
+} from '../../core/channel/messages.ts'
+
+export interface ServeExit {
+  /** `SIGKILL`, `code 1` or why it could not start. */
+  readonly how: string
+  readonly clean: boolean
+  readonly aliveMs: number
+}
+
+export interface ServeHandle {
+  readonly pid: number | null
+  readonly channel: Channel<ToServe, ToControl>
+  readonly exited: Promise<ServeExit>
+  kill(): void
+}
+
+export type Launch = (config: ServeConfig) => ServeHandle
+
+export interface ForkOptions {
+  /** Absolute path of the program's entry. */
+  readonly entry: string
+  readonly execArgv: readonly string[]
+}
+
+/** Its output joins the log on stderr: control's stdout carries the ready line only. */
+export function forkServe(options: ForkOptions): Launch {
+  return (config) => {
+    const child = fork(options.entry, ['--role=serve'], {
+      execArgv: [...options.execArgv],
+      serialization: 'advanced',
+      stdio: ['ignore', 2, 2, 'ipc'],
+    })
+    const exited = exitOf(child)
+    const channel = channelToServe(child)
+    channel.send({ kind: 'configure', channel: CHANNEL_VERSION, config })
+    return { pid: child.pid ?? null, channel, exited, kill: () => void child.kill('SIGKILL') }
+  }
+}
+
+function exitOf(child: ChildProcess): Promise<ServeExit> {
+  const startMs = nowMs()
+  return new Promise((resolve) => {
+    const end = (how: string, clean: boolean): void =>
+      resolve({ how, clean, aliveMs: nowMs() - startMs })
+    child.once('exit', (code, signal) => end(signal ?? `code ${code}`, code === 0))
+    // Also for a message that could not be sent; only a process that never ran ends here.
+    child.on('error', (error) => {
+      if (child.pid === undefined) end(messageOf(error), false)
+    })
+  })
+}
