@@ -30,8 +30,7 @@ export function clampUs(us: number): number {
 
 /** Index of the bucket that counts a clamped duration. */
 export function bucketOf(clampedUs: number): number {
-  const zeros = UNIT_LEADING_ZEROS - Math.clz32(clampedUs)
-  const shift = zeros > 0 ? zeros : 0
+  const shift = Math.max(UNIT_LEADING_ZEROS - Math.clz32(clampedUs), 0)
   return (shift << HALF_MAGNITUDE) + (clampedUs >>> shift)
 }
 
@@ -42,34 +41,41 @@ function isCount(count: number): boolean {
 /** The side that records: cheap to fill, emptied at every collection. No memory before use. */
 export class RecordingHistogram {
   #counts: Int32Histogram | null = null
+  /** One bit for every 128 buckets that hold something, so that emptying visits only those. */
+  #usedBlocks = 0
 
   /** Never throws and, after the first call, allocates nothing. */
   record(us: number): void {
     const counts = this.#counts ?? this.#open()
-    counts.incrementCountAtIndex(bucketOf(clampUs(us)))
-    counts.incrementTotalCount()
+    const bucket = bucketOf(clampUs(us))
+    counts.incrementCountAtIndex(bucket)
+    this.#usedBlocks |= 1 << (bucket >>> HALF_MAGNITUDE)
   }
 
   /** The same duration for `count` requests; what is no positive integer counts nothing. */
   recordMany(us: number, count: number): void {
     if (!isCount(count)) return
     const counts = this.#counts ?? this.#open()
-    counts.addToCountAtIndex(bucketOf(clampUs(us)), count)
-    counts.addToTotalCount(count)
+    const bucket = bucketOf(clampUs(us))
+    counts.addToCountAtIndex(bucket, count)
+    this.#usedBlocks |= 1 << (bucket >>> HALF_MAGNITUDE)
   }
 
   /** Hands over everything recorded since the last call, as pairs in rising order. */
   drain(): HistogramDelta {
-    const counts = this.#counts
-    if (counts === null || counts.totalCount === 0) return new Uint32Array(0)
-    const pairs = pairsOf(counts)
-    counts.clearCounts()
-    counts.setTotalCount(0)
-    return pairs
+    if (this.#counts === null || this.#usedBlocks === 0) return new Uint32Array(0)
+    const pairs: number[] = []
+    for (let block = 0; this.#usedBlocks >>> block !== 0; block += 1) {
+      if ((this.#usedBlocks >>> block) & 1) drainBlock(this.#counts, block, pairs)
+    }
+    this.#usedBlocks = 0
+    return Uint32Array.from(pairs)
   }
 
+  /** Gives the memory back; what was not drained is lost. */
   free(): void {
     this.#counts = null
+    this.#usedBlocks = 0
   }
 
   #open(): Int32Histogram {
@@ -80,20 +86,15 @@ export class RecordingHistogram {
   }
 }
 
-function pairsOf(counts: Int32Histogram): HistogramDelta {
-  const length = counts.countsArrayLength
-  let used = 0
-  for (let index = 0; index < length; index += 1) if (counts.getCountAtIndex(index) > 0) used += 1
-  const pairs = new Uint32Array(2 * used)
-  let next = 0
-  for (let index = 0; index < length; index += 1) {
-    const count = counts.getCountAtIndex(index)
+function drainBlock(counts: Int32Histogram, block: number, pairs: number[]): void {
+  const first = block << HALF_MAGNITUDE
+  const end = first + (1 << HALF_MAGNITUDE)
+  for (let bucket = first; bucket < end; bucket += 1) {
+    const count = counts.getCountAtIndex(bucket)
     if (count === 0) continue
-    pairs[next] = counts.valueFromIndex(index)
-    pairs[next + 1] = count
-    next += 2
+    pairs.push(counts.valueFromIndex(bucket), count)
+    counts.setCountAtIndex(bucket, 0)
   }
-  return pairs
 }
 
 /** The side that adds up and is asked. No memory before the first value. */
@@ -125,10 +126,21 @@ export class LatencyHistogram {
     counts.addToTotalCount(theirs.totalCount)
   }
 
-  /** Upper edge of the bucket below which `percentile` per cent lie; 100 is the maximum. */
-  percentileUs(percentile: number): number {
-    if (this.#counts === null || this.#counts.totalCount === 0) return 0
-    return Math.min(this.#counts.getValueAtPercentile(percentile), DURATION_US_MAX)
+  /**
+   * For each of these rising thousandths the upper edge of the bucket that holds the duration of
+   * that rank; 1000 is the maximum. Thousandths and not per cent, so that ranks are exact integers.
+   */
+  quantilesUs(thousandths: readonly number[]): readonly number[] {
+    const counts = this.#counts
+    if (counts === null || counts.totalCount === 0) return thousandths.map(() => 0)
+    let bucket = 0
+    let sum = counts.getCountAtIndex(0)
+    return thousandths.map((part) => {
+      const rank = Math.ceil((part * counts.totalCount) / 1000)
+      while (sum < rank) sum += counts.getCountAtIndex(++bucket)
+      const edge = counts.highestEquivalentValue(counts.valueFromIndex(bucket))
+      return Math.min(edge, DURATION_US_MAX)
+    })
   }
 
   /**

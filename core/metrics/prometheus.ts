@@ -1,0 +1,231 @@
+/**
+ * The Prometheus text of `GET /metrics`. Counters and histograms are per endpoint of a generation;
+ * sums over them are the reader's to make. Only what had traffic has series.
+ */
+
+import type { LatencyHistogram } from './histogram.ts'
+import type { Series } from './series.ts'
+import { sortedStatuses } from './status.ts'
+import type { MetricsView } from './view.ts'
+
+export const PROMETHEUS_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
+
+/** What the store cannot know: the node around it. */
+export interface NodeInfo {
+  readonly version: string
+  readonly nodeVersion: string
+  readonly uptimeS: number
+  readonly services: number
+  readonly generationsLoaded: number
+  /** Serving processes that were replaced since control started. */
+  readonly serveReplacements: number
+  readonly processes: readonly ProcessInfo[]
+}
+
+export interface ProcessInfo {
+  /** `control`, `serve`, …: unique among the processes. */
+  readonly name: string
+  /** Seconds since the epoch. */
+  readonly startedAtS: number
+  /** Null when it could not be read. */
+  readonly residentBytes: number | null
+}
+
+/** Upper bounds of the histograms' buckets: three a decade, from 100 µs to the longest value. */
+const BOUNDS_US: readonly number[] = [
+  100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+  2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+]
+
+type Labels = Readonly<Record<string, string>>
+type Sample = readonly [suffix: string, labels: Labels, value: number]
+
+interface Family {
+  readonly name: string
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly help: string
+  readonly samples: readonly Sample[]
+}
+
+interface Labelled {
+  readonly labels: Labels
+  readonly series: Series
+}
+
+export function prometheusText(view: MetricsView, info: NodeInfo): string {
+  const endpoints = endpointSeries(view)
+  const families = [
+    requestsFamily([...endpoints, ...unroutedSeries(view)]),
+    ...histogramFamilies(endpoints),
+    ...batchFamilies(endpoints),
+    ...gaugeFamilies(view),
+    ...nodeFamilies(info),
+    ...processFamilies(info.processes),
+  ]
+  return families.map(familyText).join('')
+}
+
+function endpointSeries(view: MetricsView): Labelled[] {
+  const found: Labelled[] = []
+  for (const [service, { generations }] of view.services) {
+    for (const [generation, endpoints] of generations) {
+      for (const [endpoint, series] of endpoints) {
+        found.push({ labels: { service, generation, endpoint }, series })
+      }
+    }
+  }
+  return found
+}
+
+/** Refused before an endpoint was found: empty labels, which Prometheus takes as absent. */
+function unroutedSeries(view: MetricsView): Labelled[] {
+  return [...view.services].map(([service, { unrouted }]) => ({
+    labels: { service, generation: '', endpoint: '' },
+    series: unrouted,
+  }))
+}
+
+function requestsFamily(all: readonly Labelled[]): Family {
+  const samples = all.flatMap(({ labels, series }) =>
+    sortedStatuses(series.statuses).map(
+      ([status, count]): Sample => ['', { ...labels, code: String(status) }, count],
+    ),
+  )
+  return {
+    name: 'switchyard_requests_total',
+    type: 'counter',
+    help: 'Answered query requests to known services, by HTTP status.',
+    samples,
+  }
+}
+
+function histogramFamilies(endpoints: readonly Labelled[]): Family[] {
+  return [
+    {
+      name: 'switchyard_request_duration_seconds',
+      type: 'histogram',
+      help: 'Time from the last byte of a request to its answer.',
+      samples: endpoints.flatMap(({ labels, series }) => histogramSamples(labels, series.total)),
+    },
+    {
+      name: 'switchyard_request_queue_duration_seconds',
+      type: 'histogram',
+      help: 'Time that a request waited for a worker.',
+      samples: endpoints.flatMap(({ labels, series }) => histogramSamples(labels, series.queue)),
+    },
+    {
+      name: 'switchyard_batch_execution_duration_seconds',
+      type: 'histogram',
+      help: 'Time that a worker took for a batch of requests.',
+      samples: endpoints.flatMap(({ labels, series }) => histogramSamples(labels, series.execute)),
+    },
+  ]
+}
+
+function histogramSamples(
+  labels: Labels,
+  part: { readonly sumUs: number; readonly durations: LatencyHistogram },
+): Sample[] {
+  const { count } = part.durations
+  if (count === 0) return []
+  const below = part.durations.cumulative(BOUNDS_US)
+  const buckets = BOUNDS_US.map((bound, index): Sample => {
+    return ['_bucket', { ...labels, le: String(bound / 1e6) }, below[index] ?? count]
+  })
+  return [
+    ...buckets,
+    ['_bucket', { ...labels, le: '+Inf' }, count],
+    ['_sum', labels, part.sumUs / 1e6],
+    ['_count', labels, count],
+  ]
+}
+
+function batchFamilies(endpoints: readonly Labelled[]): Family[] {
+  return [
+    {
+      name: 'switchyard_batches_total',
+      type: 'counter',
+      help: 'Batches that workers ran.',
+      samples: endpoints.map(({ labels, series }): Sample => ['', labels, series.batches]),
+    },
+    {
+      name: 'switchyard_batch_rows_total',
+      type: 'counter',
+      help: 'Requests in those batches; divided by the batches, their mean size.',
+      samples: endpoints.map(({ labels, series }): Sample => ['', labels, series.batchRows]),
+    },
+  ]
+}
+
+function gaugeFamilies(view: MetricsView): Family[] {
+  return [
+    gauge('switchyard_active_requests', 'Query requests in progress.', view.activeRequests),
+    gauge('switchyard_connections', 'Open connections to the query API.', view.connections),
+  ]
+}
+
+function nodeFamilies(info: NodeInfo): Family[] {
+  return [
+    {
+      name: 'switchyard_build_info',
+      type: 'gauge',
+      help: 'Always 1; the labels name the versions that run.',
+      samples: [['', { version: info.version, node_version: info.nodeVersion }, 1]],
+    },
+    gauge('switchyard_uptime_seconds', 'Time since the node started.', info.uptimeS),
+    gauge('switchyard_services', 'Services that exist.', info.services),
+    gauge('switchyard_generations_loaded', 'Generations in memory.', info.generationsLoaded),
+    {
+      name: 'switchyard_serve_replacements_total',
+      type: 'counter',
+      help: 'Serving processes that died and were replaced.',
+      samples: [['', {}, info.serveReplacements]],
+    },
+  ]
+}
+
+function processFamilies(processes: readonly ProcessInfo[]): Family[] {
+  const resident = processes.flatMap(({ name, residentBytes }): Sample[] =>
+    residentBytes === null ? [] : [['', { process: name }, residentBytes]],
+  )
+  return [
+    {
+      name: 'switchyard_process_start_time_seconds',
+      type: 'gauge',
+      help: 'Start of each process of the node, since the epoch.',
+      samples: processes.map(({ name, startedAtS }): Sample => {
+        return ['', { process: name }, startedAtS]
+      }),
+    },
+    {
+      name: 'switchyard_process_resident_memory_bytes',
+      type: 'gauge',
+      help: 'Resident memory of each process of the node.',
+      samples: resident,
+    },
+  ]
+}
+
+function gauge(name: string, help: string, value: number): Family {
+  return { name, type: 'gauge', help, samples: [['', {}, value]] }
+}
+
+/** A family without samples is left out: a name alone tells a reader nothing. */
+function familyText({ name, type, help, samples }: Family): string {
+  if (samples.length === 0) return ''
+  const head = `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`
+  const lines = samples.map(([suffix, labels, value]) => {
+    return `${name}${suffix}${labelsText(labels)} ${value}\n`
+  })
+  return head + lines.join('')
+}
+
+function labelsText(labels: Labels): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`)
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+}
+
+/** The three characters that the text format gives a meaning inside a label value. */
+function escaped(value: string): string {
+  return value.replace(/\\/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n')
+}

@@ -1,0 +1,103 @@
+/**
+ * The metrics of the node, kept by control: they survive a serving process but not control itself.
+ *
+ * A request counts when it named a service that exists, whatever its answer; an error is an answer
+ * of 500 and above or 429. When a generation is deleted its counts move to its service's endpoints,
+ * so that a service's counters only ever grow; when a service is deleted they stay in the node's.
+ */
+
+import { nowMs } from '../base/clock.ts'
+import type { EndpointDelta, MetricsDelta, ServiceDelta } from './delta.ts'
+import { type MetricsJson, metricsJson } from './json.ts'
+import { type NodeInfo, prometheusText } from './prometheus.ts'
+import { Series } from './series.ts'
+import type { MetricsView, ServiceSeries } from './view.ts'
+
+export class MetricsStore {
+  readonly #services = new Map<string, ServiceSeries>()
+  readonly #node = new Series()
+  readonly #nowMs: () => number
+  #activeRequests = 0
+  #connections = 0
+
+  constructor(clockMs: () => number = nowMs) {
+    this.#nowMs = clockMs
+  }
+
+  add(delta: MetricsDelta): void {
+    const now = this.#nowMs()
+    for (const endpoint of delta.endpoints) this.#addEndpoint(endpoint, now)
+    for (const service of delta.services) this.#addService(service, now)
+    this.#activeRequests = delta.activeRequests
+    this.#connections = delta.connections
+  }
+
+  /** The serving process is gone and its requests and connections with it; counters stay. */
+  disconnected(): void {
+    this.#activeRequests = 0
+    this.#connections = 0
+  }
+
+  /** After a delete, and after the collection that brought the last counts. */
+  forget(serviceId: string, generationId?: string): void {
+    if (generationId === undefined) this.#services.delete(serviceId)
+    else this.#retire(serviceId, generationId)
+  }
+
+  json(): MetricsJson {
+    return metricsJson(this.#view())
+  }
+
+  prometheus(info: NodeInfo): string {
+    return prometheusText(this.#view(), info)
+  }
+
+  #view(): MetricsView {
+    return {
+      services: this.#services,
+      node: this.#node,
+      activeRequests: this.#activeRequests,
+      connections: this.#connections,
+      nowMs: this.#nowMs(),
+    }
+  }
+
+  #addEndpoint(delta: EndpointDelta, now: number): void {
+    const { generations } = this.#service(delta.serviceId)
+    const endpoints = generations.get(delta.generationId) ?? new Map<string, Series>()
+    generations.set(delta.generationId, endpoints)
+    seriesIn(endpoints, delta.endpointId).addEndpoint(delta, now)
+    this.#node.addEndpoint(delta, now)
+  }
+
+  #addService(delta: ServiceDelta, now: number): void {
+    this.#service(delta.serviceId).unrouted.addService(delta, now)
+    this.#node.addService(delta, now)
+  }
+
+  #retire(serviceId: string, generationId: string): void {
+    const service = this.#services.get(serviceId)
+    if (service === undefined) return
+    const now = this.#nowMs()
+    for (const [endpointId, series] of service.generations.get(generationId) ?? []) {
+      seriesIn(service.retired, endpointId).merge(series, now)
+    }
+    service.generations.delete(generationId)
+  }
+
+  #service(serviceId: string): ServiceSeries {
+    const known = this.#services.get(serviceId)
+    if (known !== undefined) return known
+    const made = { generations: new Map(), retired: new Map(), unrouted: new Series() }
+    this.#services.set(serviceId, made)
+    return made
+  }
+}
+
+function seriesIn(endpoints: Map<string, Series>, endpointId: string): Series {
+  const known = endpoints.get(endpointId)
+  if (known !== undefined) return known
+  const made = new Series()
+  endpoints.set(endpointId, made)
+  return made
+}
