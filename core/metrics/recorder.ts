@@ -22,7 +22,7 @@ export interface Gauges {
   readonly connections: number
 }
 
-/** Durations and their exact sum; the sum sits in an array because a number field would allocate. */
+/** Durations and their exact sum, which sits in an array because a number field would allocate. */
 class Durations {
   readonly #histogram = new RecordingHistogram()
   readonly #sumUs = new Float64Array(1)
@@ -76,7 +76,8 @@ export class EndpointRecorder {
   /** The waits of a whole batch, as the job carries them. */
   queuedBatch(waitUs: Uint32Array): void {
     if (!this.#isLive) this.#join()
-    for (const us of waitUs) this.#queue.record(us)
+    // By index: an iterator would be an allocation for every batch.
+    for (let index = 0; index < waitUs.length; index += 1) this.#queue.record(waitUs[index] ?? 0)
   }
 
   /** One batch that ran: how many requests were in it and how long the worker took. */

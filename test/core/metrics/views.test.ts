@@ -114,6 +114,8 @@ t.test('the window forgets, the counters do not', async (t) => {
   recorder.endpoint('iris', 'v1', 'predict').answered(200, 5)
   collect()
   t.same(recent(), [11, 3, 9], 'half a minute later both halves count')
+  const wine = store.json().serviceMetrics['wine']?.latencyMs.lastMinute
+  t.match(wine, { requestCount: 9, errorCount: 3, total: { count: 7 } }, 'in sums of parts too')
   clockMs += 30_000
   t.same(recent(), [1, 0, 1], 'after a minute the first half is gone')
   clockMs += 3_600_000
@@ -121,6 +123,8 @@ t.test('the window forgets, the counters do not', async (t) => {
   recorder.endpoint('iris', 'v1', 'predict').answered(200, 5)
   collect()
   t.same(recent(), [1, 0, 1])
+  clockMs += 60_000
+  t.same(recent(), [0, 0, 0], 'a gap of two halves skips the older one')
   t.equal(store.json().totalRequests, 12)
 })
 
