@@ -1,0 +1,103 @@
+/**
+ * What Linux says of processes and of the machine: CPU time and memory of a server with all its
+ * processes, and whether anybody else is computing. Elsewhere figures are NaN and nothing is judged.
+ */
+
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Share of all cores that may be busy before a measurement that counts. */
+const IDLE_BUSY_MAX = 0.1
+const IDLE_WAIT_MS = 10_000
+const IDLE_LOOK_MS = 300
+
+interface ProcessStat {
+  readonly pid: number
+  readonly parent: number
+  readonly cpuTicks: number
+  readonly rssPages: number
+}
+
+/** Fields behind the last `)`: the program's name may hold blanks and parentheses itself. */
+function statOf(pid: number): ProcessStat | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    const at = (index: number) => Number(fields[index])
+    return { pid, parent: at(1), cpuTicks: at(11) + at(12), rssPages: at(21) }
+  } catch {
+    return null // The process has ended meanwhile.
+  }
+}
+
+function allProcesses(): ProcessStat[] {
+  const names = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  return names.map((name) => statOf(Number(name))).filter((stat) => stat !== null)
+}
+
+function treeOf(rootPid: number): ProcessStat[] {
+  const all = allProcesses()
+  const wanted = new Set([rootPid])
+  for (let size = 0; size !== wanted.size; ) {
+    size = wanted.size
+    for (const { pid, parent } of all) if (wanted.has(parent)) wanted.add(pid)
+  }
+  return all.filter(({ pid }) => wanted.has(pid))
+}
+
+function systemValue(name: string, fallback: number): number {
+  try {
+    return Number(execFileSync('getconf', [name], { encoding: 'utf8' }))
+  } catch {
+    return fallback
+  }
+}
+
+export interface Machine {
+  /** The resolution of CPU times; a measurement must last many of these. */
+  readonly tickMs: number
+  /** CPU seconds and resident bytes of a process and all its descendants. */
+  usage(rootPid: number): { cpuS: number; rssBytes: number }
+  /** Waits up to ten seconds for an idle machine; false when it stays busy. */
+  becomesIdle(): Promise<boolean>
+}
+
+export function machine(): Machine {
+  const ticksPerS = systemValue('CLK_TCK', 100)
+  const pageBytes = systemValue('PAGESIZE', 4_096)
+  return {
+    tickMs: 1_000 / ticksPerS,
+    usage: (rootPid) => {
+      if (process.platform !== 'linux') return { cpuS: Number.NaN, rssBytes: Number.NaN }
+      const tree = treeOf(rootPid)
+      const cpuTicks = tree.reduce((sum, stat) => sum + stat.cpuTicks, 0)
+      const rssPages = tree.reduce((sum, stat) => sum + stat.rssPages, 0)
+      return { cpuS: cpuTicks / ticksPerS, rssBytes: rssPages * pageBytes }
+    },
+    becomesIdle,
+  }
+}
+
+async function becomesIdle(): Promise<boolean> {
+  if (process.platform !== 'linux') return false
+  for (let waitedMs = 0; waitedMs < IDLE_WAIT_MS; waitedMs += IDLE_LOOK_MS) {
+    if ((await busyShare()) <= IDLE_BUSY_MAX) return true
+  }
+  return false
+}
+
+/** Stolen time counts as busy: then a neighbour of the virtual machine is computing. */
+async function busyShare(): Promise<number> {
+  const before = cpuTimes()
+  await sleep(IDLE_LOOK_MS)
+  const after = cpuTimes()
+  return 1 - (after.idle - before.idle) / Math.max(1, after.total - before.total)
+}
+
+function cpuTimes(): { idle: number; total: number } {
+  const [line = ''] = readFileSync('/proc/stat', 'latin1').split('\n')
+  const times = line.trim().split(/\s+/).slice(1, 9).map(Number)
+  const idle = (times[3] ?? 0) + (times[4] ?? 0)
+  return { idle, total: times.reduce((sum, time) => sum + time, 0) }
+}

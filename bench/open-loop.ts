@@ -1,0 +1,54 @@
+/**
+ * Open-loop load: requests are due at times fixed beforehand, whether or not earlier ones have been
+ * answered, and latency counts from the due time. So a server that stalls is charged for every
+ * request that had to wait, which a closed loop would simply not have sent (coordinated omission).
+ *
+ * The loop spins on setImmediate instead of sleeping: a timer's millisecond is longer than what is
+ * measured. It therefore takes one core; `lagUs` of the report tells how late the client was.
+ */
+
+import { assert } from '../core/base/assert.ts'
+import { nowMs } from '../core/base/clock.ts'
+import type { Connection } from './connection.ts'
+import { Load, type LoadOptions, type LoadReport, type RunningLoad } from './load.ts'
+
+export interface OpenLoopOptions extends LoadOptions {
+  /** Requests per second that become due, evenly spaced. */
+  readonly ratePerS: number
+}
+
+export function openLoop(options: OpenLoopOptions): RunningLoad {
+  assert(options.ratePerS > 0, 'the rate is positive')
+  let stopped = false
+  const stop = () => {
+    stopped = true
+  }
+  return { done: drive(options, () => stopped), stop }
+}
+
+async function drive(options: OpenLoopOptions, isStopped: () => boolean): Promise<LoadReport> {
+  const load = new Load(options)
+  const free: Connection[] = [...(await load.open())]
+  const startMs = nowMs()
+  const periodMs = 1_000 / options.ratePerS
+  const lengthMs = (options.seconds ?? Number.POSITIVE_INFINITY) * 1_000
+  let next = 0
+  const sendDue = (untilMs: number) => {
+    while (next * periodMs <= untilMs) {
+      const connection = free.pop()
+      if (connection === undefined) return
+      load.send(connection, startMs + next * periodMs, () => free.push(connection))
+      next += 1
+    }
+  }
+  await new Promise<void>((resolve) => {
+    const turn = () => {
+      const sinceMs = nowMs() - startMs
+      if (isStopped() || sinceMs >= lengthMs) return resolve()
+      sendDue(sinceMs)
+      setImmediate(turn)
+    }
+    turn()
+  })
+  return load.finish()
+}

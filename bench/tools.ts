@@ -1,0 +1,95 @@
+/**
+ * Starts the load tools as processes of their own: our clients and autocannon through drive.ts, and
+ * wrk where it is installed.
+ */
+
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
+import { compiled } from './paths.ts'
+import type { LoadOrder, LoadSample } from './sample.ts'
+
+const run = promisify(execFile)
+
+/** Whether a program is on the PATH. */
+export function isInstalled(program: string): boolean {
+  const folders = (process.env['PATH'] ?? '').split(delimiter)
+  return folders.some((folder) => existsSync(join(folder, program)))
+}
+
+export interface DrivenLoad {
+  readonly sample: Promise<LoadSample>
+  stop(): void
+}
+
+/** Our own client or autocannon. `core`: the one CPU that the client may use. */
+export function drive(order: LoadOrder, core: number | null = null): DrivenLoad {
+  const node = [process.execPath, compiled('bench/drive.ts')]
+  const [program = '', ...args] = core === null ? node : ['taskset', '-c', String(core), ...node]
+  const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  child.send(order)
+  return { sample: sampleOf(child), stop: () => child.send('stop') }
+}
+
+function sampleOf(child: ChildProcess): Promise<LoadSample> {
+  return new Promise((resolve, reject) => {
+    child.once('message', (sample: LoadSample) => resolve(sample))
+    child.once('error', reject)
+    child.once('exit', (code) => reject(new Error(`the load process ended with code ${code}`)))
+  })
+}
+
+/** What wrk prints at its end through this script; it has no JSON of its own. */
+const WRK_REPORT = `
+done = function(summary, latency, requests)
+  local e = summary.errors
+  print(string.format("REPORT %d %d %d %d %d %d %d %d %d", summary.requests, summary.duration,
+    e.connect, e.read, e.write, e.status, e.timeout,
+    latency:percentile(50), latency:percentile(99)))
+end
+`
+
+function wrkScript(order: LoadOrder): string {
+  const quoted = (text: string) => `[==[${text}]==]`
+  const headers = { 'Content-Type': 'application/json', ...order.headers }
+  const lines = Object.entries(headers).map(
+    ([name, value]) => `wrk.headers[${quoted(name)}] = ${quoted(value)}`,
+  )
+  return ['wrk.method = "POST"', `wrk.body = ${quoted(order.body)}`, ...lines, WRK_REPORT].join(
+    '\n',
+  )
+}
+
+/** One thread: on a machine that it shares with the server a second one only takes from it. */
+export async function wrk(order: LoadOrder): Promise<LoadSample> {
+  const folder = mkdtempSync(join(tmpdir(), 'switchyard-wrk-'))
+  const script = join(folder, 'post.lua')
+  writeFileSync(script, wrkScript(order))
+  const { connections, seconds } = order
+  try {
+    const flags = ['-t1', `-c${connections}`, `-d${Math.max(1, Math.round(seconds ?? 1))}s`]
+    const { stdout } = await run('wrk', [...flags, '--latency', '-s', script, order.url])
+    return wrkSample(stdout)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+function wrkSample(stdout: string): LoadSample {
+  const numbers = /REPORT ([\d ]+)/.exec(stdout)?.[1]?.split(' ').map(Number) ?? []
+  const [completed = 0, durationUs = 1, connect = 0, read = 0, write = 0] = numbers
+  const [status = 0, timeout = 0, p50Us = 0, p99Us = 0] = numbers.slice(5)
+  const failureKinds = { connect, read, write, status, timeout }
+  return {
+    tool: 'wrk',
+    completed,
+    failures: connect + read + write + status + timeout,
+    failureKinds,
+    seconds: durationUs / 1e6,
+    perSecond: completed / (durationUs / 1e6),
+    p50Us,
+    p99Us,
+  }
+}
