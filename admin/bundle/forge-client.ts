@@ -1,0 +1,223 @@
+/**
+ * Runs one bundle through a forge: a child process that may hang, abort or eat memory without
+ * anyone else noticing.
+ *
+ * It gets an address space limit (`prlimit`), dies with control (`setpriv --pdeathsig`), leads its
+ * own process group so that SIGKILL reaches all it started, runs at a lower priority than
+ * predictions, and inherits no environment but what is listed here. Whatever happens to it becomes
+ * a refusal with a sentence that says what it was doing.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type ErrorCode, messageOf } from '../../core/base/errors.ts'
+import type { Logger } from '../../core/base/logger.ts'
+import { LIMITS } from '../../core/config/limits.ts'
+import type { ForgeMessage, ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
+import type { Forge, ForgeOutcome } from '../contracts.ts'
+import { killGroup, lowerPriority, watchMemory } from './child-limits.ts'
+import { StderrTail } from './stderr-tail.ts'
+
+const GIB = 1024 ** 3
+/** A forge that has answered may take this long to end; its threads may still be inside a model. */
+const END_MS = 2_000
+/** Longest wait for the pipes of a child that has ended. */
+const PIPES_MS = 1_000
+
+export interface ForgeOptions {
+  /** Absolute path of the compiled workers/forge/main.ts. */
+  readonly entry: string
+  /** Least address space; large archives get more. */
+  readonly memoryBytesMin: number
+  /** Time beside what the size of the archive adds. */
+  readonly timeMs: number
+  /** Forges that run at once; the others wait. */
+  readonly parallelMax: number
+  /** Paths of the two programs; null where the system has none (macOS): memory is then polled. */
+  readonly prlimit: string | null
+  readonly setpriv: string | null
+  /** Of control; only ENVIRONMENT of it is passed on. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly cores: number
+  readonly logger: Logger
+}
+
+const ENVIRONMENT = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH']
+
+/** glibc reserves 64 MB of address space per arena, and without this makes 8 arenas per core. */
+const ALLOCATOR = { MALLOC_ARENA_MAX: '4' }
+
+interface Job {
+  readonly request: ForgeRequest
+  readonly timeMs: number
+  readonly memoryBytes: number
+  readonly onPhase: (phase: ForgePhase, detail: string) => void
+}
+
+/** What is known of a run when its child ends. */
+interface Run {
+  phase: ForgePhase | null
+  detail: string
+  answer: ForgeOutcome | null
+  overLimit: 'time' | 'memory' | null
+  readonly stderr: StderrTail
+}
+
+export function createForge(options: ForgeOptions): Forge {
+  const turns = new Turns(options.parallelMax)
+  return {
+    async run(request, archiveBytes, onPhase) {
+      const job: Job = {
+        request,
+        onPhase,
+        timeMs: options.timeMs + (1000 * archiveBytes) / LIMITS.forgeBytesPerS,
+        memoryBytes: Math.max(options.memoryBytesMin, 4 * archiveBytes + 2 * GIB),
+      }
+      await turns.take()
+      try {
+        return await runOne(options, job)
+      } finally {
+        turns.giveBack()
+      }
+    },
+  }
+}
+
+function runOne(options: ForgeOptions, job: Job): Promise<ForgeOutcome> {
+  const { archive, directory } = job.request
+  const stderr = new StderrTail([archive, directory])
+  const run: Run = { phase: null, detail: '', answer: null, overLimit: null, stderr }
+  return new Promise((resolve) => {
+    const child = startForge(options, job)
+    const stopWatching = limit(options, job, child, run)
+    const end = (how: string): void => {
+      stopWatching()
+      const outcome = run.answer ?? verdict(job, run, how)
+      logEnd(options.logger, job, outcome, how)
+      resolve(outcome)
+    }
+    child.on('message', (message: ForgeMessage) => receive(child, job, run, message))
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => stderr.add(text))
+    child.once('exit', (code, signal) => {
+      // What it started goes with it. The last words and the answer may still be in the pipes.
+      killGroup(child)
+      void Promise.race([once(child, 'close'), sleep(PIPES_MS)]).then(() =>
+        end(signal ?? `code ${code}`),
+      )
+    })
+    child.on('error', (error) => {
+      if (child.pid === undefined) end(messageOf(error))
+    })
+    child.send(job.request, () => {})
+  })
+}
+
+function startForge(options: ForgeOptions, job: Job): ChildProcess {
+  const { prlimit, setpriv, entry } = options
+  const cpuS = Math.ceil(job.timeMs / 1000) * options.cores
+  const command = [
+    ...(prlimit === null
+      ? []
+      : [prlimit, `--as=${Math.ceil(job.memoryBytes)}`, `--cpu=${cpuS}`, '--']),
+    ...(setpriv === null ? [] : [setpriv, '--pdeathsig', 'KILL']),
+    process.execPath,
+    entry,
+  ]
+  const [program = process.execPath, ...args] = command
+  const kept = ENVIRONMENT.map((name) => [name, options.env[name]] as const)
+  const child = spawn(program, args, {
+    detached: true,
+    env: { ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)), ...ALLOCATOR },
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  })
+  lowerPriority(child)
+  return child
+}
+
+/** Time by a timer; memory by the kernel, or by looking where it cannot. */
+function limit(options: ForgeOptions, job: Job, child: ChildProcess, run: Run): () => void {
+  const over = (what: 'time' | 'memory'): void => {
+    run.overLimit = what
+    killGroup(child)
+  }
+  const timer = setTimeout(() => over('time'), job.timeMs)
+  const stopWatching =
+    options.prlimit === null
+      ? watchMemory(child, job.memoryBytes, () => over('memory'))
+      : (): void => {}
+  return () => {
+    clearTimeout(timer)
+    stopWatching()
+  }
+}
+
+function receive(child: ChildProcess, job: Job, run: Run, message: ForgeMessage): void {
+  if (message.kind === 'phase') {
+    run.phase = message.phase
+    run.detail = message.detail
+    job.onPhase(message.phase, message.detail)
+    return
+  }
+  run.answer = message
+  const timer = setTimeout(() => killGroup(child), END_MS)
+  child.once('exit', () => clearTimeout(timer))
+}
+
+/** What to say of a forge that ended without an answer. */
+function verdict(job: Job, run: Run, how: string): ForgeOutcome {
+  const when = run.phase === null ? 'before it began' : `while ${run.phase} ${run.detail}`.trim()
+  const who = 'the process that tried the model'
+  if (run.overLimit === 'time' || how === 'SIGXCPU') {
+    const seconds = Math.round(job.timeMs / 100) / 10
+    return refusal('ERR_MODEL_LIMITS', `${who} did not finish within ${seconds} s: ended ${when}`)
+  }
+  if (run.overLimit === 'memory' || run.stderr.saysOutOfMemory()) {
+    const gib = (job.memoryBytes / GIB).toFixed(1)
+    return refusal('ERR_MODEL_LIMITS', `${who} needs more than ${gib} GiB of memory: ended ${when}`)
+  }
+  if (how === 'SIGKILL') {
+    const why = 'was killed by the system, most likely for want of memory,'
+    return refusal('ERR_MODEL_LIMITS', `${who} ${why} ${when}`)
+  }
+  const last = run.stderr.lastLine()
+  const words = last === '' ? '' : `; its last words: ${last}`
+  const ended = how === 'SIGABRT' ? 'aborted' : 'ended'
+  // No phase: it never came to the bundle, so the bundle is not to blame.
+  const code = run.phase === null ? 'ERR_INTERNAL' : 'ERR_MODEL_REFUSED'
+  return refusal(code, `${who} ${ended} (${how}) ${when}${words}`)
+}
+
+function refusal(code: ErrorCode, detail: string): ForgeOutcome {
+  return { kind: 'refused', code, detail, faults: [] }
+}
+
+function logEnd(logger: Logger, job: Job, outcome: ForgeOutcome, how: string): void {
+  const { serviceId, fileName } = job.request
+  const fields = { serviceId, fileName, how }
+  if (outcome.kind === 'forged') logger.info(fields, 'a bundle was forged')
+  else
+    logger.warn({ ...fields, code: outcome.code, detail: outcome.detail }, 'a bundle was refused')
+}
+
+/** At most `free` at once, in the order of asking. */
+class Turns {
+  #free: number
+  readonly #waiting: (() => void)[] = []
+
+  constructor(free: number) {
+    this.#free = free
+  }
+
+  async take(): Promise<void> {
+    if (this.#free > 0) this.#free -= 1
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  }
+
+  giveBack(): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#free += 1
+    else next()
+  }
+}
