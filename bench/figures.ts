@@ -1,0 +1,176 @@
+/**
+ * The six figures that the node must reach, with what it must and what it should. Two of them gate
+ * the exit code, and only on a machine that was idle before every round that they rest on.
+ */
+
+import type { Lineup } from './lineup.ts'
+import { type Figures, figuresOf, type Measurement, pairedRatio, type Tool } from './measure.ts'
+import type { Compared, SwitchTrial } from './trials.ts'
+
+const CONNECTIONS = 64
+const ROUNDS_MIN = 5
+const SWITCHES_MIN = 100
+
+export type Verdict = 'aim' | 'must' | 'missed' | 'noisy, not judged' | 'not measured'
+
+export interface Row {
+  readonly row: number
+  readonly figure: string
+  readonly value: number | null
+  readonly unit: string
+  readonly must: number
+  readonly aim: number
+  readonly gates: boolean
+  readonly verdict: Verdict
+  readonly note: string
+}
+
+export interface Results {
+  readonly lineup: Lineup
+  readonly tool: Tool
+  readonly rates: readonly Measurement[]
+  readonly hop: Compared | null
+  readonly tail: (Compared & { readonly ratePerS: number }) | null
+  readonly switches: SwitchTrial | null
+}
+
+export function cellsOf(
+  rates: readonly Measurement[],
+  server: string,
+  connections: number,
+  tool: Tool,
+): Measurement[] {
+  return rates.filter(
+    (cell) => cell.server === server && cell.connections === connections && cell.tool === tool,
+  )
+}
+
+export function rowsOf(results: Results): Row[] {
+  return [...rateRows(results), hopRow(results), tailRow(results), switchRow(results)]
+}
+
+interface Judged {
+  readonly value: number
+  readonly must: number
+  readonly aim: number
+  readonly moreIsBetter: boolean
+  /** Idle machine and enough rounds. */
+  readonly sound: boolean
+}
+
+function verdict({ value, must, aim, moreIsBetter, sound }: Judged): Verdict {
+  if (Number.isNaN(value)) return 'not measured'
+  if (!sound) return 'noisy, not judged'
+  const reaches = (bound: number) => (moreIsBetter ? value >= bound : value <= bound)
+  if (reaches(aim)) return 'aim'
+  return reaches(must) ? 'must' : 'missed'
+}
+
+interface RowText {
+  readonly row: number
+  readonly figure: string
+  readonly unit: string
+  readonly gates?: boolean
+  readonly note: string
+}
+
+function rowOf({ gates = false, ...text }: RowText, judged: Judged): Row {
+  const { must, aim } = judged
+  const value = Number.isNaN(judged.value) ? null : judged.value
+  return { ...text, gates, value, must, aim, verdict: verdict(judged) }
+}
+
+function rateRows({ rates, tool }: Results): Row[] {
+  const of = (server: string) => cellsOf(rates, server, CONNECTIONS, tool)
+  const [node, fastify, constant] = [of('node'), of('fastify'), of('constant')]
+  const all = [...node, ...fastify, ...constant]
+  const sound = node.length >= ROUNDS_MIN && all.every(({ idle }) => idle)
+  const [ours, theirs, bare] = [figuresOf(node), figuresOf(fastify), figuresOf(constant)]
+  const rate = ({ sample }: Measurement) => sample.perSecond
+  const note = `${tool}, ${node.length} rounds${failureNote(ours)}`
+  const against = (row: number, peer: string, bounds: { must: number; aim: number }) => {
+    const cells = peer === 'fastify' ? fastify : constant
+    // A rate with failed requests in it is no rate.
+    const value = ours.failures > 0 ? 0 : pairedRatio(node, cells, rate)
+    const [a, b] = [ours, peer === 'fastify' ? theirs : bare].map(({ perSecond }) => perSecond)
+    return rowOf(
+      {
+        row,
+        figure: `requests/s against ${peer}, ${CONNECTIONS} connections`,
+        unit: '',
+        gates: row === 1,
+        note: `${count(a)}/s against ${count(b)}/s, ${note}`,
+      },
+      { value, ...bounds, moreIsBetter: true, sound },
+    )
+  }
+  const cpu = ({ cpuUsPerRequest }: Measurement) => cpuUsPerRequest
+  const [a, b] = [ours, bare].map(({ cpuUsPerRequest }) => cpuUsPerRequest.toFixed(1))
+  return [
+    against(1, 'fastify', { must: 2.5, aim: 4 }),
+    against(2, 'constant', { must: 0.55, aim: 0.75 }),
+    rowOf(
+      {
+        row: 3,
+        figure: `server CPU per request against constant, ${CONNECTIONS} connections`,
+        unit: '',
+        note: `${a} µs against ${b} µs, ${note}`,
+      },
+      { value: pairedRatio(node, constant, cpu), must: 2.1, aim: 1.5, moreIsBetter: false, sound },
+    ),
+  ]
+}
+
+function failureNote({ failures }: Figures): string {
+  return failures > 0 ? `, ${failures} FAILED REQUESTS` : ''
+}
+
+function count(value: number | undefined): string {
+  return value === undefined ? '-' : Math.round(value).toLocaleString('en-US')
+}
+
+function hopRow({ hop, lineup }: Results): Row {
+  const text = { row: 4, figure: 'hop: p50 less p50 inline, 1 connection, pinned', unit: 'µs' }
+  const [ours, inline] = [hop?.p50Us(lineup.node), hop?.p50Us(lineup.inline)]
+  const note = hop === null ? 'needs taskset' : `${ours} µs against ${inline} µs inline`
+  const value = (ours ?? Number.NaN) - (inline ?? Number.NaN)
+  const sound = hop?.idle === true && hop.rounds >= ROUNDS_MIN
+  return rowOf({ ...text, note }, { value, must: 90, aim: 40, moreIsBetter: false, sound })
+}
+
+function tailRow({ tail, lineup }: Results): Row {
+  const figure = 'p99 against fastify at half of its top rate, open loop'
+  const [ours, theirs] = [tail?.p99Us(lineup.node), tail?.p99Us(lineup.fastify)]
+  const p50 = `p50 ${tail?.p50Us(lineup.node)} µs against ${tail?.p50Us(lineup.fastify)} µs`
+  const rate = `at ${count(tail?.ratePerS)}/s`
+  const note = tail === null ? '' : `p99 ${ours} µs against ${theirs} µs, ${p50}, ${rate}`
+  const value = (ours ?? Number.NaN) / (theirs ?? Number.NaN)
+  const judged = { value, must: 0.7, aim: 0.3, moreIsBetter: false, sound: tail?.idle === true }
+  return rowOf({ row: 5, figure, unit: '', note }, judged)
+}
+
+function switchRow({ switches }: Results): Row {
+  const figure = `requests failed in ${switches?.switches ?? SWITCHES_MIN} switches under load`
+  const sample = switches?.sample
+  const p99 = `p99 ${((sample?.p99Us ?? 0) / 1_000).toFixed(1)} ms during the switches`
+  const calls = `a switch took ${switches?.switchP50Ms.toFixed(1)} ms, at most ${switches?.switchMaxMs.toFixed(0)}`
+  const answers = sample?.accepted?.map((answered) => count(answered)).join(' + ')
+  const note = switches === null ? '' : `${answers} answers of v1 + v2, ${p99}, ${calls}`
+  const judged = {
+    value: sample?.failures ?? Number.NaN,
+    must: 0,
+    aim: 0,
+    moreIsBetter: false,
+    sound: switches?.idle === true && switches.switches >= SWITCHES_MIN,
+  }
+  return rowOf({ row: 6, figure, unit: '', gates: true, note }, judged)
+}
+
+export type RunCode = 'PASSED' | 'MISSED' | 'NOISY'
+
+/** What the run as a whole says: only gating rows count, and only where they could be judged. */
+export function codeOf(rows: readonly Row[]): RunCode {
+  const gating = rows.filter(({ gates, verdict: said }) => gates && said !== 'not measured')
+  if (gating.some((row) => row.verdict === 'missed')) return 'MISSED'
+  return gating.some((row) => row.verdict === 'noisy, not judged') ? 'NOISY' : 'PASSED'
+}

@@ -1,0 +1,118 @@
+/**
+ * Measures one cell (server, tool, connections) and repeats cells in interleaved rounds: A B C A B C,
+ * so that a drift of the machine meets all servers alike. Figures are medians over rounds.
+ */
+
+import { median } from './latency.ts'
+import type { Lineup } from './lineup.ts'
+import type { Machine } from './machine.ts'
+import type { LoadSample } from './sample.ts'
+import type { Server } from './servers.ts'
+import { drive, wrk } from './tools.ts'
+
+export type Tool = 'autocannon' | 'wrk'
+
+export interface Cell {
+  readonly server: Server
+  readonly tool: Tool
+  readonly connections: number
+  readonly seconds: number
+}
+
+export interface Measurement {
+  readonly server: string
+  readonly tool: Tool
+  readonly connections: number
+  /** Nobody else was computing when it began. */
+  readonly idle: boolean
+  /** CPU time of all processes of the server, over the answers that the tool saw. */
+  readonly cpuUsPerRequest: number
+  readonly rssBytes: number
+  readonly sample: LoadSample
+}
+
+export async function measure(cell: Cell, lineup: Lineup, machine: Machine): Promise<Measurement> {
+  const { server, tool, connections, seconds } = cell
+  const order = lineup.order(server, { kind: 'autocannon', connections, seconds })
+  const idle = await machine.becomesIdle()
+  const before = machine.usage(server.pid)
+  const sample = tool === 'wrk' ? await wrk(order) : await drive(order).sample
+  const after = machine.usage(server.pid)
+  const cpuUsPerRequest = ((after.cpuS - before.cpuS) * 1e6) / sample.completed
+  const { rssBytes } = after
+  return { server: server.name, tool, connections, idle, cpuUsPerRequest, rssBytes, sample }
+}
+
+export interface RateOptions {
+  readonly connections: readonly number[]
+  readonly tools: readonly Tool[]
+  readonly seconds: number
+  /** Rounds of a cell. */
+  rounds(connections: number, tool: Tool): number
+  onMeasured(measurement: Measurement): void
+}
+
+export async function measureRates(
+  lineup: Lineup,
+  machine: Machine,
+  options: RateOptions,
+): Promise<Measurement[]> {
+  const { connections: counts, tools, seconds } = options
+  const servers = [lineup.constant, lineup.fastify, lineup.node]
+  const cells = counts.flatMap((connections) => tools.map((tool) => ({ connections, tool })))
+  const roundsMax = Math.max(...cells.map((cell) => options.rounds(cell.connections, cell.tool)))
+  const measured: Measurement[] = []
+  for (let round = 0; round < roundsMax; round++) {
+    for (const { connections, tool } of cells) {
+      if (round >= options.rounds(connections, tool)) continue
+      for (const server of servers) {
+        const result = await measure({ server, tool, connections, seconds }, lineup, machine)
+        options.onMeasured(result)
+        measured.push(result)
+      }
+    }
+  }
+  return measured
+}
+
+/** Each server's code is compiled by V8 and its caches are filled before anything counts. */
+export async function warmUp(lineup: Lineup, seconds: number): Promise<void> {
+  for (const server of [lineup.constant, lineup.fastify, lineup.inline, lineup.node]) {
+    await drive(lineup.order(server, { kind: 'closed', connections: 64, seconds })).sample
+  }
+}
+
+export interface Figures {
+  readonly perSecond: number
+  readonly p50Us: number
+  readonly p99Us: number
+  readonly cpuUsPerRequest: number
+  readonly rssBytes: number
+  readonly failures: number
+}
+
+export function figuresOf(measurements: readonly Measurement[]): Figures {
+  const of = (pick: (measurement: Measurement) => number) => median(measurements.map(pick))
+  return {
+    perSecond: of(({ sample }) => sample.perSecond),
+    p50Us: of(({ sample }) => sample.p50Us),
+    p99Us: of(({ sample }) => sample.p99Us),
+    cpuUsPerRequest: of(({ cpuUsPerRequest }) => cpuUsPerRequest),
+    rssBytes: of(({ rssBytes }) => rssBytes),
+    failures: measurements.reduce((sum, { sample }) => sum + sample.failures, 0),
+  }
+}
+
+/** Median of the ratios of each round: both sides of a ratio met the same minute of the machine. */
+export function pairedRatio(
+  one: readonly Measurement[],
+  other: readonly Measurement[],
+  pick: (measurement: Measurement) => number,
+): number {
+  const rounds = Math.min(one.length, other.length)
+  const ratios = one.slice(0, rounds).map((measurement, round) => {
+    const base = other[round]
+    return base === undefined ? Number.NaN : pick(measurement) / pick(base)
+  })
+  return median(ratios)
+}
