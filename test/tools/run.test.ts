@@ -1,0 +1,116 @@
+/**
+ * Goal: a run of the tests never looks better than it was.
+ * Method: the runner is given throw-away test files that pass, fail, crash, hang or do nothing, and
+ * its closing line and exit code are read as a script would read them.
+ */
+
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import t from 'tap'
+import { ROOT } from './paths.ts'
+
+const RUNNER = join(ROOT, 'test/tools/run.mjs')
+
+interface Run {
+  readonly code: number | null
+  readonly lines: readonly string[]
+  readonly text: string
+}
+
+function runner(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [RUNNER, ...args], {
+      cwd: ROOT,
+      env: { ...process.env, CI: '', TEST_FILE_TIMEOUT_S: '30', ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let text = ''
+    child.stdout.setEncoding('utf8').on('data', (chunk) => {
+      text += chunk
+    })
+    child.on('close', (code) => resolve({ code, text, lines: text.trimEnd().split('\n') }))
+  })
+}
+
+const TAP = `import t from 'tap'\n`
+const FILES = {
+  'passes.js': `${TAP}t.test('a', async (t) => { t.ok(1); t.equal(2, 2) })`,
+  'fails.js': `${TAP}t.test('a', async (t) => { t.ok(1); t.equal(1, 2, 'one is two') })`,
+  'throws.js': `throw new Error('at import')`,
+  'rejects.js': `${TAP}t.ok(1)\nPromise.reject(new Error('nobody waits for this'))`,
+  'exits.js': `${TAP}t.test('a', async (t) => { t.ok(1); process.exit(0) })`,
+  'crashes.js': `${TAP}t.ok(1)\nprocess.kill(process.pid, 'SIGSEGV')`,
+  'hangs.js': `${TAP}t.test('a', async (t) => { t.ok(1); for (;;); })`,
+  'waits.js': `${TAP}t.test('a', () => new Promise(() => setInterval(() => {}, 1e6)))`,
+  'empty.js': TAP,
+  'nothing.js': '',
+  'skips.js': `${TAP}t.ok(1)\nt.test('b', { skip: 'no python3 here' }, async () => {})`,
+  'unshared.js': `${TAP}t.ok(1)\nt.test('b', { skip: '../shared is absent' }, async () => {})`,
+  'leaves.js': `${TAP}import { spawn } from 'node:child_process'
+t.ok(1)
+spawn(process.execPath, ['-e', 'setTimeout(() => {}, 20000)'], { stdio: 'ignore' }).unref()`,
+}
+
+const folder = t.testdir(FILES)
+const file = (name: keyof typeof FILES): string[] => ['--compiled', join(folder, name)]
+
+t.test('files that pass are counted, and the count is the last line', async (t) => {
+  const run = await runner(file('passes.js'))
+  t.equal(run.lines.at(-1), '2 passed, 0 failed')
+  t.equal(run.code, 0)
+})
+
+t.test('a failing assertion is shown in full', async (t) => {
+  const run = await runner(file('fails.js'))
+  t.equal(run.lines.at(-1), '1 passed, 1 failed')
+  t.equal(run.code, 1)
+  t.match(run.text, /not ok 2 - one is two[\s\S]*-2\n\s*\+1/)
+})
+
+const BROKEN = [
+  ['throws.js', /at import/],
+  ['rejects.js', /nobody waits for this/],
+  ['exits.js', /exits\.js/],
+  ['crashes.js', /ended by SIGSEGV/],
+  ['empty.js', /empty\.js/],
+  ['nothing.js', /nothing\.js/],
+  ['leaves.js', /left a process behind/],
+] as const
+
+for (const [name, message] of BROKEN) {
+  t.test(`${name} fails the run`, async (t) => {
+    const run = await runner(file(name))
+    t.match(run.lines.at(-1), /^\d passed, [1-9] failed/)
+    t.equal(run.code, 1)
+    t.match(run.text, message)
+  })
+}
+
+t.test('a file that does not end is ended, and the others still count', async (t) => {
+  const files = ['hangs.js', 'waits.js', 'passes.js'].map((name) => join(folder, name))
+  const run = await runner(['--compiled', ...files], { TEST_FILE_TIMEOUT_S: '1' })
+  t.match(run.lines.at(-1), /^2 passed, [2-9] failed/)
+  t.equal(run.code, 1)
+})
+
+t.test('a skipped test is named, and fails the run under CI', async (t) => {
+  const here = await runner(file('skips.js'))
+  t.equal(here.lines.at(-1), '1 passed, 0 failed, 1 skipped')
+  t.match(here.text, /no python3 here/)
+  t.equal(here.code, 0)
+  const underCi = await runner(file('skips.js'), { CI: 'true' })
+  t.equal(underCi.lines.at(-1), '1 passed, 1 failed, 1 skipped')
+  t.equal(underCi.code, 1)
+})
+
+t.test('material that was not handed out is the one skip that CI allows', async (t) => {
+  const run = await runner(file('unshared.js'), { CI: 'true' })
+  t.equal(run.lines.at(-1), '1 passed, 0 failed, 1 skipped')
+  t.equal(run.code, 0)
+})
+
+t.test('a run of nothing fails', async (t) => {
+  const run = await runner(['--compiled'])
+  t.equal(run.lines.at(-1), '0 passed, 1 failed')
+  t.equal(run.code, 1)
+})
