@@ -32,8 +32,6 @@ export interface ForgeOptions {
   readonly memoryBytesMin: number
   /** Time beside what the size of the archive adds. */
   readonly timeMs: number
-  /** Forges that run at once; the others wait. */
-  readonly parallelMax: number
   /** Paths of the two programs; null where the system has none (macOS): memory is then polled. */
   readonly prlimit: string | null
   readonly setpriv: string | null
@@ -65,21 +63,15 @@ interface Run {
 }
 
 export function createForge(options: ForgeOptions): Forge {
-  const turns = new Turns(options.parallelMax)
   return {
-    async run(request, archiveBytes, onPhase) {
+    run(request, archiveBytes, onPhase) {
       const job: Job = {
         request,
         onPhase,
         timeMs: options.timeMs + (1000 * archiveBytes) / LIMITS.forgeBytesPerS,
         memoryBytes: Math.max(options.memoryBytesMin, 4 * archiveBytes + 2 * GIB),
       }
-      await turns.take()
-      try {
-        return await runOne(options, job)
-      } finally {
-        turns.giveBack()
-      }
+      return runOne(options, job)
     },
   }
 }
@@ -199,25 +191,4 @@ function logEnd(logger: Logger, job: Job, outcome: ForgeOutcome, how: string): v
   if (outcome.kind === 'forged') logger.info(fields, 'a bundle was forged')
   else
     logger.warn({ ...fields, code: outcome.code, detail: outcome.detail }, 'a bundle was refused')
-}
-
-/** At most `free` at once, in the order of asking. */
-class Turns {
-  #free: number
-  readonly #waiting: (() => void)[] = []
-
-  constructor(free: number) {
-    this.#free = free
-  }
-
-  async take(): Promise<void> {
-    if (this.#free > 0) this.#free -= 1
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
-  }
-
-  giveBack(): void {
-    const next = this.#waiting.shift()
-    if (next === undefined) this.#free += 1
-    else next()
-  }
 }

@@ -40,7 +40,6 @@ async function run(program: string, over: Partial<ForgeOptions> = {}): Promise<R
     entry,
     memoryBytesMin: 4 * GIB,
     timeMs: 20_000,
-    parallelMax: 1,
     prlimit: PRLIMIT,
     setpriv: SETPRIV,
     env: { PATH, SWITCHYARD_ADMIN_KEY: 'must not be seen' },
@@ -161,44 +160,6 @@ t.test('a child over its memory where the system has no prlimit', async (t) => {
   // 2 GiB is the least limit, so the child says itself how much it holds only by holding it.
   const ran = await run(BOMB.replace(', 5)', ', 40)'), { prlimit: null, memoryBytesMin: 0 })
   t.match(detailOf(ran, 'ERR_MODEL_LIMITS'), /needs more than 2.0 GiB of memory/)
-})
-
-t.test('no more run at once than allowed', async (t) => {
-  const entry = join(folder, 'slow.mjs')
-  writeFileSync(
-    entry,
-    `process.once('message', () => { ${TESTING}
-    setTimeout(() => ${REFUSE}'' }, () => process.exit()), 100) })`,
-  )
-  const forge = createForge({
-    entry,
-    memoryBytesMin: 4 * GIB,
-    timeMs: 10_000,
-    parallelMax: 2,
-    prlimit: PRLIMIT,
-    setpriv: SETPRIV,
-    env: { PATH },
-    cores: 2,
-    logger: SILENT,
-  })
-  const request = {
-    archive: '/x',
-    directory: '/y',
-    serviceId: 's',
-    generationId: null,
-    fileName: null,
-  }
-  let running = 0
-  let most = 0
-  const one = async (): Promise<void> => {
-    await forge.run(request, 0, () => {
-      running += 1
-      most = Math.max(most, running)
-    })
-    running -= 1
-  }
-  await Promise.all([one(), one(), one(), one(), one()])
-  t.equal(most, 2)
 })
 
 t.test('last words', async (t) => {
