@@ -21,7 +21,7 @@ async function startServing(): Promise<void> {
   // before the first import, because a signal may come while modules load.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
   const { serve } = await import('./serve.ts')
-  await serve()
+  serve()
 }
 
 async function startControl(): Promise<void> {

@@ -35,8 +35,13 @@ export interface Exchange {
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void
   /** Gives the one answer. A second call is a bug and asserts; after the caller left it does nothing. */
   reply(answer: Answer): void
+  /** 200 with JSON that is encoded already: the answer of nearly every prediction. */
+  replyJson(text: string): void
   replyError(error: AppError): void
-  /** Called at most once, when the caller leaves before the answer. */
+  /**
+   * Called at most once, when the exchange ends without the route's answer: the caller left, or its
+   * body was refused here.
+   */
   onGone(callback: () => void): void
 }
 

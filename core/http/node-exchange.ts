@@ -91,7 +91,7 @@ export class NodeExchange implements StreamingExchange {
       this.#bodyTimer = setTimeout(() => this.#tooSlow(), this.#context.bodyMs)
       this.#collect(limitBytes, done)
     } else {
-      this.replyError(new AppError('ERR_BUDGET_FULL'))
+      this.#refuse(new AppError('ERR_BUDGET_FULL'))
     }
   }
 
@@ -112,6 +112,14 @@ export class NodeExchange implements StreamingExchange {
     if (!this.#request.complete) this.#linger()
     this.#response.writeHead(answer.status, this.#headersOf(answer))
     this.#response.end(answer.body)
+  }
+
+  replyJson(text: string): void {
+    this.reply({ status: 200, body: text })
+  }
+
+  replyJson(text: string): void {
+    this.reply({ status: 200, body: text })
   }
 
   replyError(error: AppError): void {
@@ -152,7 +160,7 @@ export class NodeExchange implements StreamingExchange {
       return false
     }
     if (this.#hold(Math.max(0, receivedBytes - this.#heldBytes))) return true
-    this.replyError(new AppError('ERR_BUDGET_FULL'))
+    this.#refuse(new AppError('ERR_BUDGET_FULL'))
     return false
   }
 
@@ -169,11 +177,17 @@ export class NodeExchange implements StreamingExchange {
   }
 
   #refuseSize(limitBytes: number): void {
-    this.replyError(new AppError('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`))
+    this.#refuse(new AppError('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`))
+  }
+
+  /** The route will never get its body, so it is told as if the caller had left. */
+  #refuse(error: AppError): void {
+    this.replyError(error)
+    this.#onGone?.()
   }
 
   #tooSlow(): void {
-    if (!this.done) this.replyError(new AppError('ERR_REQUEST_TIMEOUT'))
+    if (!this.done) this.#refuse(new AppError('ERR_REQUEST_TIMEOUT'))
   }
 
   #headersOf(answer: Answer): Record<string, string | number> {

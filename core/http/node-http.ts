@@ -89,6 +89,13 @@ export class NodeHttpServer {
     return this.#connections.size
   }
 
+  /** Requests that are not answered yet. */
+  get active(): number {
+    let waiting = 0
+    for (const requests of this.#connections.values()) waiting += requests
+    return waiting
+  }
+
   /** Stops accepting, lets requests under way be answered for `drainMs`, then cuts the rest. */
   async close(drainMs: number): Promise<void> {
     this.#context.closing = true

@@ -1,0 +1,27 @@
+/** Packs the bodies of a batch into one buffer of their size, which is handed to a thread. */
+
+import type { BatchJob } from '../../workers/protocol.ts'
+import type { Lane, Pending } from './lane.ts'
+
+/**
+ * The buffer is allocated for this batch alone: a view into a shared one would be sent with all of
+ * it, other callers' bytes included.
+ */
+export function packBatch(lane: Lane, batch: readonly Pending[], startMs: number): BatchJob {
+  const { endpoint, verb } = lane.options
+  const ends = new Uint32Array(batch.length)
+  const waitUs = new Uint32Array(batch.length)
+  let total = 0
+  for (let i = 0; i < batch.length; i++) {
+    const pending = batch[i] as Pending
+    total += pending.bytes
+    ends[i] = total
+    waitUs[i] = (startMs - pending.arrivedMs) * 1000
+  }
+  const bytes = new Uint8Array(total)
+  for (let i = 0; i < batch.length; i++) {
+    const body = batch[i]?.body ?? null
+    if (body !== null) bytes.set(body, (ends[i] ?? 0) - body.byteLength)
+  }
+  return { endpoint, verb, bytes, ends, waitUs }
+}

@@ -1,0 +1,197 @@
+/**
+ * A lane: the bounded queue of one endpoint and verb in one pool.
+ *
+ * Requests wait here while the threads are busy; the next free thread takes all of them, up to
+ * batchMax, so batches are as large as the load makes them and nobody waits for a batch to fill.
+ */
+
+import type { BatchJob, Verb, WorkerOutcome } from '../../workers/protocol.ts'
+import { nowMs } from '../base/clock.ts'
+import { AppError } from '../base/errors.ts'
+import { Fifo } from './fifo.ts'
+
+/** A serial lane gets as many requests at once as fit into this time. */
+const SLICE_US = 5_000
+
+/** What dispatch must know of the caller; it knows no HTTP. */
+export interface Caller {
+  readonly done: boolean
+  replyJson(text: string): void
+  replyError(error: AppError): void
+}
+
+/** One request from its last body byte to its answer. All fields at birth: a hot object. */
+export class Pending {
+  readonly caller: Caller
+  /** Kept until the answer is given: the reason for the budget of body bytes. */
+  body: Uint8Array | null
+  readonly bytes: number
+  readonly arrivedMs: number
+  open = true
+
+  constructor(caller: Caller, body: Uint8Array, arrivedMs: number) {
+    this.caller = caller
+    this.body = body
+    this.bytes = body.byteLength
+    this.arrivedMs = arrivedMs
+  }
+
+  /** True when somebody still waits for this answer. */
+  get wanted(): boolean {
+    return this.open && !this.caller.done
+  }
+}
+
+/** Where batches of a lane are run; the pool of one generation. */
+export interface BatchRunner {
+  readonly freeThreads: number
+  run(job: BatchJob): Promise<WorkerOutcome>
+}
+
+/** Told of every answer and batch; the metrics of one endpoint. */
+export interface LaneObserver {
+  answered(status: number, totalUs: number): void
+  queuedBatch(waitUs: Uint32Array): void
+  batch(requests: number, executeUs: number): void
+}
+
+export interface LaneOptions {
+  readonly name: string
+  readonly endpoint: number
+  readonly verb: Verb
+  /** Most requests of one batch. */
+  readonly batchMax: number
+  /** Its requests run one after the other, so a batch is kept short in time instead. */
+  readonly serial: boolean
+  readonly requestsMax: number
+  readonly bytesMax: number
+  readonly timeoutMs: number
+  readonly runner: BatchRunner
+  readonly observer: LaneObserver
+  /** Called when a request leaves for good, answered or not: the lease on the pool ends. */
+  readonly onSettled: () => void
+  /** A run is older than hangMs: its thread counts as lost until it answers after all. */
+  readonly onHang: () => void
+  /** A run that counted as lost has answered. */
+  readonly onHangEnded: () => void
+}
+
+export class Lane {
+  readonly options: LaneOptions
+  readonly #waiting = new Fifo<Pending>()
+  /** Every request without an answer, oldest first, waiting or running: for deadlines. */
+  readonly #unanswered = new Fifo<Pending>()
+  #waitingBytes = 0
+  /** Microseconds of thread time that this lane may still take before others have their turn. */
+  creditUs = 0
+  /** Moving average of one request's thread time; a guess of one whole slice until it is known. */
+  #requestUs = SLICE_US
+  /** Kept by the scheduler: whether the lane is in its list of lanes with deadlines to watch. */
+  watched = false
+  /** Set when runs of this endpoint do not end: nothing enters any more. */
+  stopped = false
+
+  constructor(options: LaneOptions) {
+    this.options = options
+  }
+
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /** Takes a request in, or says at once why not. */
+  enter(caller: Caller, body: Uint8Array): AppError | null {
+    const { requestsMax, bytesMax, name } = this.options
+    if (this.stopped) return new AppError('ERR_ENDPOINT_HANGS', name)
+    const full =
+      this.#waiting.size >= requestsMax || this.#waitingBytes + body.byteLength > bytesMax
+    if (full) return new AppError('ERR_LANE_FULL', `${name} holds ${this.#waiting.size}`)
+    const pending = new Pending(caller, body, nowMs())
+    this.#waiting.push(pending)
+    this.#unanswered.push(pending)
+    this.#waitingBytes += pending.bytes
+    return null
+  }
+
+  /** The next batch: dead rows are dropped here, the last moment before they cost a thread. */
+  take(): Pending[] {
+    const batch: Pending[] = []
+    const { batchMax, serial } = this.options
+    const limit = serial ? Math.min(batchMax, Math.max(1, SLICE_US / this.#requestUs)) : batchMax
+    while (batch.length < limit) {
+      const pending = this.#waiting.shift()
+      if (pending === undefined) break
+      this.#waitingBytes -= pending.bytes
+      if (pending.wanted) batch.push(pending)
+      else this.settle(pending)
+    }
+    return batch
+  }
+
+  /** Learns from a batch that has run. */
+  ran(requests: number, executeUs: number): void {
+    this.#requestUs += (executeUs / requests - this.#requestUs) / 4
+  }
+
+  answer(pending: Pending, text: string): void {
+    if (pending.wanted) {
+      pending.caller.replyJson(text)
+      this.options.observer.answered(200, (nowMs() - pending.arrivedMs) * 1000)
+    }
+    this.settle(pending)
+  }
+
+  fail(pending: Pending, error: AppError): void {
+    if (pending.wanted) {
+      pending.caller.replyError(error)
+      this.options.observer.answered(error.status, (nowMs() - pending.arrivedMs) * 1000)
+    }
+    this.settle(pending)
+  }
+
+  /** The request is answered or its caller has gone; once for each. */
+  settle(pending: Pending): void {
+    if (!pending.open) return
+    pending.open = false
+    pending.body = null
+    this.options.onSettled()
+  }
+
+  /** Fails every waiting request, for example when the pool is down. */
+  failAll(error: AppError): void {
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      this.#waitingBytes -= next.bytes
+      this.fail(next, error)
+    }
+  }
+
+  /**
+   * Answers what is past its deadline, on time whatever the workers do. One timeout per lane keeps
+   * the queue sorted by deadline, so only its head is looked at. False when nothing is left.
+   */
+  expire(): boolean {
+    const limitMs = nowMs() - this.options.timeoutMs
+    let head = this.#unanswered.peek()
+    while (head !== undefined && !(head.wanted && head.arrivedMs > limitMs)) {
+      if (head.wanted) this.fail(head, new AppError('ERR_DEADLINE', this.#deadlineText()))
+      this.settle(head)
+      this.#unanswered.shift()
+      head = this.#unanswered.peek()
+    }
+    this.#dropDead()
+    return head !== undefined
+  }
+
+  /** Requests that nobody waits for must not fill the lane while its threads are busy. */
+  #dropDead(): void {
+    for (let head = this.#waiting.peek(); head !== undefined && !head.open; ) {
+      this.#waitingBytes -= head.bytes
+      this.#waiting.shift()
+      head = this.#waiting.peek()
+    }
+  }
+
+  #deadlineText(): string {
+    return `${this.options.name} has ${this.options.timeoutMs} ms for an answer`
+  }
+}

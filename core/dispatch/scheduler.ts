@@ -1,0 +1,216 @@
+/**
+ * Decides which lane gets the next thread. One per serving process, over all pools.
+ *
+ * At most `permits` batches run at once, so that model threads leave a core to the event loop.
+ * Lanes take turns by the thread time they used (deficit round robin, paid after the run, since a
+ * batch's cost is known only then); of lanes in credit, single rows go before many-row requests.
+ */
+
+import type { WorkerOutcome } from '../../workers/protocol.ts'
+import { assert } from '../base/assert.ts'
+import { nowMs } from '../base/clock.ts'
+import { AppError, messageOf } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import { LIMITS } from '../config/limits.ts'
+import { packBatch } from './batch.ts'
+import type { BatchRunner, Lane, Pending } from './lane.ts'
+
+const TICK_MS = 5
+const QUANTUM_US = 5_000
+/** However long a run was, its lane waits at most until the others have had this much. */
+const DEBT_MAX_US = 1_000_000
+
+export interface SchedulerOptions {
+  readonly permits: number
+  readonly hangMs: number
+  readonly logger: Logger
+}
+
+interface Run {
+  readonly lane: Lane
+  readonly batch: readonly Pending[]
+  readonly startMs: number
+  holdsPermit: boolean
+  hung: boolean
+}
+
+export class Scheduler {
+  readonly #options: SchedulerOptions
+  /** Lanes that hold waiting requests, in the order of their turns. */
+  readonly #ready: Lane[] = []
+  readonly #watched = new Set<Lane>()
+  readonly #running = new Set<Run>()
+  #permits: number
+  #turnIsDue = false
+  #tick: NodeJS.Timeout | null = null
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options
+    this.#permits = options.permits
+  }
+
+  /** Call after a request has entered the lane: it is sent at the end of this loop turn. */
+  wake(lane: Lane): void {
+    if (lane.waiting === 1) this.#makeReady(lane)
+    if (!lane.watched) this.#watch(lane)
+    if (!this.#turnIsDue) {
+      this.#turnIsDue = true
+      setImmediate(this.#turn)
+    }
+  }
+
+  /** Batches that run right now. */
+  get running(): number {
+    return this.#running.size
+  }
+
+  /** Nothing of this lane's pool comes back: its waiting requests are answered now. */
+  failLane(lane: Lane, error: AppError): void {
+    lane.failAll(error)
+    this.#forgetIfEmpty(lane)
+  }
+
+  /** Hands batches over while threads and permits are free. */
+  readonly #turn = (): void => {
+    this.#turnIsDue = false
+    while (this.#permits > 0) {
+      const lane = this.#next()
+      if (lane === null) return
+      const batch = lane.take()
+      this.#forgetIfEmpty(lane)
+      if (batch.length > 0) void this.#run(lane, batch)
+    }
+  }
+
+  #next(): Lane | null {
+    const able = this.#ready.filter((lane) => lane.options.runner.freeThreads > 0)
+    const [first] = able
+    if (first === undefined) return null
+    if (able.length > 1) return pick(able)
+    // Nobody else waits, so nobody is owed anything.
+    first.creditUs = 0
+    return first
+  }
+
+  #makeReady(lane: Lane): void {
+    if (this.#ready.includes(lane)) return
+    lane.creditUs = Math.min(lane.creditUs, QUANTUM_US)
+    this.#ready.push(lane)
+  }
+
+  /** Served lanes go to the end, so that equals take turns. */
+  #forgetIfEmpty(lane: Lane): void {
+    const at = this.#ready.indexOf(lane)
+    if (at >= 0) this.#ready.splice(at, 1)
+    if (lane.waiting > 0) this.#ready.push(lane)
+  }
+
+  async #run(lane: Lane, batch: Pending[]): Promise<void> {
+    const startMs = nowMs()
+    const run: Run = { lane, batch, startMs, holdsPermit: true, hung: false }
+    this.#permits -= 1
+    this.#running.add(run)
+    const job = packBatch(lane, batch, startMs)
+    const { waitUs } = job
+    const outcome = await runSafely(lane.options.runner, job)
+    this.#finish(run)
+    // The next batch goes out before these answers are written: its thread need not wait for them.
+    if (this.#ready.length > 0) this.#turn()
+    this.#deliver(run, outcome, waitUs)
+  }
+
+  #finish(run: Run): void {
+    this.#running.delete(run)
+    if (run.holdsPermit) this.#permits += 1
+    assert(this.#permits <= this.#options.permits, 'no permit comes back twice')
+    if (run.hung) run.lane.options.onHangEnded()
+    const usedUs = (nowMs() - run.startMs) * 1000
+    run.lane.creditUs = Math.max(run.lane.creditUs - usedUs, -DEBT_MAX_US)
+    run.lane.ran(run.batch.length, usedUs)
+  }
+
+  #deliver(run: Run, outcome: WorkerOutcome, waitUs: Uint32Array): void {
+    const { lane, batch } = run
+    if (outcome.kind !== 'answers') {
+      const error = errorOf(outcome)
+      this.#options.logger.warn({ lane: lane.options.name, code: error.code }, error.message)
+      for (const pending of batch) lane.fail(pending, error)
+      return
+    }
+    assert(outcome.bodies.length === batch.length, 'every request of a batch has its answer')
+    lane.options.observer.queuedBatch(waitUs)
+    lane.options.observer.batch(batch.length, outcome.executeUs)
+    if (outcome.failures !== null) {
+      for (const { index, code, detail } of outcome.failures) {
+        const pending = batch[index]
+        if (pending !== undefined) lane.fail(pending, new AppError(code, detail))
+      }
+    }
+    for (let i = 0; i < batch.length; i++) {
+      lane.answer(batch[i] as Pending, outcome.bodies[i] as string)
+    }
+  }
+
+  #watch(lane: Lane): void {
+    lane.watched = true
+    this.#watched.add(lane)
+    this.#tick ??= setInterval(this.#onTick, TICK_MS)
+  }
+
+  /** One tick looks at the heads of all lanes: a timer per request would cost more than its run. */
+  readonly #onTick = (): void => {
+    for (const lane of this.#watched) {
+      if (lane.expire()) continue
+      lane.watched = false
+      this.#watched.delete(lane)
+      if (lane.waiting === 0) this.#forgetIfEmpty(lane)
+    }
+    for (const run of this.#running) this.#checkAge(run)
+    if (this.#watched.size === 0 && this.#running.size === 0 && this.#tick !== null) {
+      clearInterval(this.#tick)
+      this.#tick = null
+    }
+  }
+
+  /** A long run gives its permit back, so that other services go on; a hung one loses its thread. */
+  #checkAge(run: Run): void {
+    const ageMs = nowMs() - run.startMs
+    if (run.holdsPermit && ageMs > LIMITS.permitMs) {
+      run.holdsPermit = false
+      this.#permits += 1
+      this.#turn()
+    }
+    if (!run.hung && ageMs > this.#options.hangMs) {
+      run.hung = true
+      run.lane.options.onHang()
+    }
+  }
+}
+
+/**
+ * The lane whose turn it is. Lanes in debt wait until the others have used as much; when all are
+ * in debt everyone gets the same number of quanta.
+ */
+export function pick(lanes: readonly Lane[]): Lane | null {
+  const most = Math.max(...lanes.map((lane) => lane.creditUs))
+  if (most <= 0) {
+    const quanta = Math.floor(-most / QUANTUM_US) + 1
+    for (const lane of lanes) lane.creditUs += quanta * QUANTUM_US
+  }
+  const inCredit = lanes.filter((lane) => lane.creditUs > 0)
+  return inCredit.find((lane) => lane.options.verb === 'single') ?? inCredit[0] ?? null
+}
+
+async function runSafely(runner: BatchRunner, job: Parameters<BatchRunner['run']>[0]) {
+  try {
+    return await runner.run(job)
+  } catch (error) {
+    return { kind: 'failed', code: 'ERR_WORKER_LOST', detail: messageOf(error) } as const
+  }
+}
+
+function errorOf(outcome: Exclude<WorkerOutcome, { kind: 'answers' }>): AppError {
+  return outcome.kind === 'failed'
+    ? new AppError(outcome.code, outcome.detail)
+    : new AppError('ERR_INTERNAL')
+}

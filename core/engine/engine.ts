@@ -1,0 +1,140 @@
+/**
+ * Makes a serving process follow the desired state: loads generations, one at a time, replaces the
+ * routing in one assignment, and drains what is not wanted any more.
+ */
+
+import type { Logger } from '../base/logger.ts'
+import type { DesiredGeneration, DesiredState, ObservedGeneration } from '../channel/messages.ts'
+import { Scheduler } from '../dispatch/scheduler.ts'
+import type { Recorder } from '../metrics/recorder.ts'
+import { Generation, type GenerationDeps } from './generation.ts'
+import { buildRouting, EMPTY_ROUTING, type Find, type Routing } from './routing.ts'
+
+const RETRY_MS = 10_000
+
+export interface EngineOptions {
+  readonly recorder: Recorder
+  readonly logger: Logger
+  readonly defaultThreads: number
+  readonly permits: number
+  readonly hangMs: number
+  /** The observed state has changed. */
+  readonly onChange: () => void
+}
+
+export class Engine {
+  readonly scheduler: Scheduler
+  readonly #options: EngineOptions
+  readonly #deps: GenerationDeps
+  readonly #held = new Map<string, Generation>()
+  readonly #leaving = new Set<Generation>()
+  readonly #retries = new WeakSet<Generation>()
+  #routing: Routing = EMPTY_ROUTING
+  #desired: DesiredState | null = null
+  #loads: Promise<void> = Promise.resolve()
+
+  constructor(options: EngineOptions) {
+    this.#options = options
+    const { permits, hangMs, logger, recorder, defaultThreads } = options
+    this.scheduler = new Scheduler({ permits, hangMs, logger })
+    const onChange = () => this.#changed()
+    this.#deps = { scheduler: this.scheduler, recorder, logger, defaultThreads, onChange }
+  }
+
+  get routing(): Routing {
+    return this.#routing
+  }
+
+  readonly find: Find = (serviceId, generationId) =>
+    this.#held.get(`${serviceId}/${generationId}`) ?? null
+
+  /** Settles when everything that the state maps has loaded, or failed to. */
+  apply(desired: DesiredState): Promise<void> {
+    const wanted = new Map(desired.generations.map((next) => [keyOf(next), next]))
+    for (const [key, next] of wanted) this.#hold(key, next)
+    const services = new Set(desired.services.map(({ serviceId }) => serviceId))
+    for (const { serviceId } of this.#desired?.services ?? []) {
+      if (!services.has(serviceId)) this.#options.recorder.forgetService(serviceId)
+    }
+    this.#desired = desired
+    this.#changed()
+    // Only now does nothing lead there any more.
+    for (const [key, generation] of this.#held) {
+      if (!wanted.has(key)) this.#letGo(key, generation)
+    }
+    this.#options.onChange()
+    return this.#loads
+  }
+
+  observe(): ObservedGeneration[] {
+    return [...this.#held.values(), ...this.#leaving].map((generation) => generation.observe())
+  }
+
+  /** Closes all pools; only when no request is left. False when a run does not end. */
+  async close(): Promise<boolean> {
+    if (this.scheduler.running > 0) return false
+    const generations = [...this.#held.values(), ...this.#leaving]
+    this.#held.clear()
+    await Promise.all(generations.map((generation) => this.#drain(generation)))
+    return true
+  }
+
+  #hold(key: string, next: DesiredGeneration): void {
+    const held = this.#held.get(key)
+    // Wanted again after a failure: control asks for another try.
+    if (held !== undefined && held.state !== 'failed') return
+    if (held !== undefined) this.#letGo(key, held)
+    const generation = new Generation(next, this.#deps)
+    this.#held.set(key, generation)
+    this.#loads = this.#loads.then(() => generation.load())
+  }
+
+  #letGo(key: string, generation: Generation): void {
+    this.#held.delete(key)
+    void this.#drain(generation)
+  }
+
+  async #drain(generation: Generation): Promise<void> {
+    this.#leaving.add(generation)
+    await generation.drain()
+    this.#leaving.delete(generation)
+    this.#options.onChange()
+  }
+
+  /** A generation became warm or failed, or the desired state is new. */
+  #changed(): void {
+    if (this.#desired === null) return
+    this.#routing = buildRouting(this.#desired, this.find)
+    this.#markActive(this.#desired)
+    for (const generation of this.#held.values()) {
+      if (generation.state === 'failed') this.#retryLater(generation)
+    }
+    this.#options.onChange()
+  }
+
+  /** What stays wanted though it failed, a crashed pool for one, is tried again. */
+  #retryLater(generation: Generation): void {
+    if (this.#retries.has(generation)) return
+    this.#retries.add(generation)
+    const key = keyOf(generation.desired)
+    const timer = setTimeout(() => {
+      if (this.#held.get(key) === generation) this.#hold(key, generation.desired)
+    }, RETRY_MS)
+    timer.unref()
+  }
+
+  #markActive(desired: DesiredState): void {
+    const active = new Set<string>()
+    for (const { serviceId, enabled, mapping } of desired.services) {
+      if (!enabled) continue
+      for (const { generationId } of mapping) active.add(`${serviceId}/${generationId}`)
+    }
+    for (const [key, generation] of this.#held) {
+      if (generation.serves) generation.moveTo(active.has(key) ? 'active' : 'warm')
+    }
+  }
+}
+
+function keyOf(generation: DesiredGeneration): string {
+  return `${generation.serviceId}/${generation.generationId}`
+}

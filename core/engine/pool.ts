@@ -1,0 +1,189 @@
+/**
+ * The threads of one loaded generation, and the one importer of Piscina.
+ *
+ * A fixed number of threads, all loaded and warmed before the pool counts as started: Piscina adds
+ * no thread to a pool that is only handed what is free. A thread is never terminated while it runs:
+ * that would end the process. So no `signal`, and no destroy() before every thread has released its
+ * models.
+ */
+
+import { extname } from 'node:path'
+import { Piscina } from 'piscina'
+import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from '../../workers/protocol.ts'
+import { assert } from '../base/assert.ts'
+import { nowMs } from '../base/clock.ts'
+import { AppError, messageOf } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+
+/** A pool that lost this many threads within CRASH_WINDOW_MS is given up. */
+const CRASHES_MAX = 3
+const CRASH_WINDOW_MS = 30_000
+const BACK_OFF_MS = 250
+
+/** Compiled, the worker is a .js file; run from source it is a .ts file, as this one. */
+const WORKER_URL = new URL(
+  `../../workers/worker${extname(new URL(import.meta.url).pathname)}`,
+  import.meta.url,
+)
+
+export interface PoolOptions {
+  readonly setup: WorkerSetup
+  readonly threads: number
+  readonly logger: Logger
+  /** The pool is given up: its threads crash again and again. */
+  readonly onDown: (reason: string) => void
+}
+
+export class Pool {
+  readonly threads: number
+  readonly #piscina: Piscina
+  readonly #options: PoolOptions
+  #free = 0
+  #lost = 0
+  #running = 0
+  #whenQuiet: (() => void) | null = null
+  #crashesMs: number[] = []
+  #down = false
+
+  private constructor(options: PoolOptions) {
+    this.#options = options
+    this.threads = options.threads
+    this.#piscina = new Piscina({
+      filename: WORKER_URL.href,
+      workerData: options.setup,
+      minThreads: options.threads,
+      maxThreads: options.threads,
+      concurrentTasksPerWorker: 1,
+      // Only what a thread is free for is handed over; the lanes are the queue.
+      maxQueue: options.threads,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      atomics: 'sync',
+      recordTiming: false,
+      workerHistogram: false,
+      env: {},
+    })
+    // A late failure inside a thread arrives here; without a listener it would end the process.
+    this.#piscina.on('error', (error: unknown) => {
+      options.logger.error({ err: error }, 'a worker thread failed outside a task')
+    })
+  }
+
+  /** Settles when every thread has loaded all models and run each once. */
+  static async start(options: PoolOptions): Promise<Pool> {
+    const pool = new Pool(options)
+    try {
+      await pool.#loadAll()
+    } catch (error) {
+      await pool.close()
+      throw error
+    }
+    pool.#free = options.threads
+    return pool
+  }
+
+  get freeThreads(): number {
+    return this.#down ? 0 : this.#free
+  }
+
+  /** Threads whose run is so old that it counts as hung. */
+  get lostThreads(): number {
+    return this.#lost
+  }
+
+  async run(job: BatchJob): Promise<WorkerOutcome> {
+    assert(this.#free > 0, 'a batch is handed over only when a thread is free')
+    this.#free -= 1
+    this.#running += 1
+    try {
+      const outcome = await this.#send({ kind: 'batch', job }, [bufferOf(job)])
+      this.#free += 1
+      return outcome
+    } catch (error) {
+      void this.#replaceThread(messageOf(error))
+      throw error
+    } finally {
+      this.#running -= 1
+      if (this.#running === 0) this.#whenQuiet?.()
+    }
+  }
+
+  threadHangs(): void {
+    this.#lost += 1
+  }
+
+  threadIsBack(): void {
+    this.#lost -= 1
+  }
+
+  /**
+   * Waits for the runs in flight, for ever if one hangs: a busy thread must not be terminated.
+   * Models are released first, then the idle threads end.
+   */
+  async close(): Promise<void> {
+    this.#down = true
+    if (this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenQuiet = resolve
+      })
+    }
+    try {
+      await this.#onEachThread({ kind: 'release' })
+    } catch (error) {
+      this.#options.logger.warn({ reason: messageOf(error) }, 'a thread could not release')
+    }
+    await this.#piscina.destroy()
+  }
+
+  async #loadAll(): Promise<void> {
+    const outcomes = await this.#onEachThread({ kind: 'load' })
+    const loaded = new Set<number>()
+    for (const outcome of outcomes) {
+      if (outcome.kind === 'failed') throw new AppError('ERR_LOAD_FAILED', outcome.detail)
+      if (outcome.kind === 'loaded') loaded.add(outcome.thread)
+    }
+    // A thread that Piscina passed over still loads, with its first batch.
+    if (loaded.size < this.threads) {
+      this.#options.logger.warn({ loaded: loaded.size }, 'not every thread was warmed')
+    }
+  }
+
+  /** Tasks sent in one go reach one thread each, since a thread takes one at a time. */
+  #onEachThread(task: WorkerTask): Promise<WorkerOutcome[]> {
+    return Promise.all(Array.from({ length: this.threads }, () => this.#send(task, [])))
+  }
+
+  #send(task: WorkerTask, transferList: ArrayBuffer[]): Promise<WorkerOutcome> {
+    return this.#piscina.run(task, { transferList })
+  }
+
+  /** Piscina has started another thread; it counts as free when it has loaded. */
+  async #replaceThread(reason: string): Promise<void> {
+    const now = nowMs()
+    this.#crashesMs = this.#crashesMs.filter((at) => now - at < CRASH_WINDOW_MS)
+    this.#crashesMs.push(now)
+    this.#options.logger.error({ reason, crashes: this.#crashesMs.length }, 'a thread was lost')
+    if (this.#crashesMs.length >= CRASHES_MAX) return this.#giveUp(reason)
+    await new Promise((resolve) => setTimeout(resolve, BACK_OFF_MS * this.#crashesMs.length))
+    if (this.#down) return
+    try {
+      const outcome = await this.#send({ kind: 'load' }, [])
+      if (outcome.kind === 'loaded') this.#free += 1
+      else this.#giveUp(outcome.kind === 'failed' ? outcome.detail : 'it did not load')
+    } catch (error) {
+      await this.#replaceThread(messageOf(error))
+    }
+  }
+
+  #giveUp(reason: string): void {
+    if (this.#down) return
+    this.#down = true
+    this.#options.onDown(`its worker threads crash: ${reason}`)
+  }
+}
+
+/** packBatch() allocates the buffer for the batch alone, never as shared memory. */
+function bufferOf(job: BatchJob): ArrayBuffer {
+  const { buffer } = job.bytes
+  assert(buffer instanceof ArrayBuffer, 'the bytes of a batch can be transferred')
+  return buffer
+}

@@ -1,0 +1,61 @@
+/**
+ * The listener of the query API: uWebSockets.js, or node:http where no binary of it loads for this
+ * Node and platform, which is slower and therefore said loudly.
+ */
+
+import { messageOf } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import type { ServeConfig } from '../channel/messages.ts'
+import { BodyBudget } from '../http/body-budget.ts'
+import type { Handler } from '../http/exchange.ts'
+import { NodeHttpServer } from '../http/node-http.ts'
+import { loadUws, type UwsOptions, UwsServer } from '../http/uws.ts'
+
+export interface QueryListener {
+  readonly server: 'uws' | 'node'
+  readonly port: number
+  /** Requests that are not answered yet. */
+  active(): number
+  connections(): number
+  /** No new connections; answers from now on close theirs. */
+  stop(drainMs: number): void
+}
+
+/** Throws, with a reason for people, when the port cannot be had. */
+export async function openListener(
+  config: ServeConfig,
+  logger: Logger,
+  handler: Handler,
+): Promise<QueryListener> {
+  const budget = new BodyBudget(config.bodyBytesTotalMax)
+  const options = { ...config, budget, logger }
+  const { uws, reason } = await loadUws()
+  if (uws !== null) return openUws(new UwsServer(uws, options, handler), config)
+  logger.warn({ reason }, 'SLOW HTTP: no uWebSockets.js for this Node, queries run on node:http')
+  return openNode(options, handler)
+}
+
+async function openUws(server: UwsServer, config: ServeConfig): Promise<QueryListener> {
+  const port = await server.listen()
+  if (port === null) throw new Error(`cannot listen on ${config.host}:${config.port}`)
+  return {
+    server: 'uws',
+    port,
+    active: () => server.active,
+    connections: () => server.connections,
+    stop: () => server.stopListening(),
+  }
+}
+
+async function openNode(options: UwsOptions, handler: Handler): Promise<QueryListener> {
+  const server = await NodeHttpServer.listen(options, handler).catch((error: unknown) => {
+    throw new Error(`cannot listen on ${options.host}:${options.port}: ${messageOf(error)}`)
+  })
+  return {
+    server: 'node',
+    port: server.port,
+    active: () => server.active,
+    connections: () => server.connections,
+    stop: (drainMs) => void server.close(drainMs),
+  }
+}

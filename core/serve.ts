@@ -1,0 +1,167 @@
+/**
+ * Composition root of a serving process: it follows the desired state that control sends, answers
+ * queries, and leaves on control's word or when the channel to control closes.
+ */
+
+import { cpus } from 'node:os'
+import pino from 'pino'
+import { assert, assertNever } from './base/assert.ts'
+import { nowMs } from './base/clock.ts'
+import { messageOf } from './base/errors.ts'
+import type { Logger } from './base/logger.ts'
+import { type Channel, channelToControl } from './channel/ipc.ts'
+import type { ServeConfig, ToControl, ToServe } from './channel/messages.ts'
+import { Engine } from './engine/engine.ts'
+import { Recorder } from './metrics/recorder.ts'
+import { queryHandler } from './query/handler.ts'
+import { openListener, type QueryListener } from './query/listener.ts'
+
+/** On a stop, a kept connection may have a request under way: so long we wait for silence. */
+const SILENCE_MS = 300
+const POLL_MS = 20
+
+/** uWebSockets.js reads it when it loads; its default of 4 KiB is too small for many tokens. */
+const HEADER_BYTES_MAX = '16384'
+
+export function serve(): void {
+  process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = HEADER_BYTES_MAX
+  const channel = channelToControl(process)
+  let node: ServingNode | null = null
+  // Made inside the callback: messages that follow in the same turn must find it.
+  channel.onMessage((message) => {
+    if (message.kind === 'configure') node = newNode(message.config, channel)
+    else void node?.receive(message)
+  })
+  // Without control nobody revokes keys or switches generations: serving on would be wrong.
+  channel.onClose(() => {
+    if (node === null) process.exit(0)
+    void node.stop('the channel to control has closed')
+  })
+}
+
+function newNode(config: ServeConfig, channel: Channel<ToControl, ToServe>): ServingNode {
+  const logger = pino({ level: config.logLevel, base: { role: 'serve' } }, pino.destination(2))
+  return new ServingNode(config, channel, logger)
+}
+
+class ServingNode {
+  readonly #config: ServeConfig
+  readonly #channel: Channel<ToControl, ToServe>
+  readonly #logger: Logger
+  readonly #recorder = new Recorder()
+  readonly #engine: Engine
+  #listener: QueryListener | null = null
+  #revision = 0
+  #stopping = false
+  #observing = false
+
+  constructor(config: ServeConfig, channel: Channel<ToControl, ToServe>, logger: Logger) {
+    this.#config = config
+    this.#channel = channel
+    this.#logger = logger
+    this.#engine = new Engine({
+      recorder: this.#recorder,
+      logger,
+      defaultThreads: config.threads,
+      // One core stays with the event loop, which feeds the threads.
+      permits: Math.max(1, cpus().length - 1),
+      hangMs: config.hangMs,
+      onChange: () => this.#observeSoon(),
+    })
+  }
+
+  async receive(message: Exclude<ToServe, { kind: 'configure' }>): Promise<void> {
+    switch (message.kind) {
+      case 'desired':
+        this.#revision = message.state.revision
+        await this.#engine.apply(message.state)
+        return
+      case 'listen':
+        await this.#listen()
+        return
+      case 'collect':
+        this.#channel.send({ kind: 'metrics', id: message.id, delta: this.#delta() })
+        return
+      case 'stop':
+        await this.stop('control said so')
+        return
+      default:
+        assertNever(message)
+    }
+  }
+
+  async stop(reason: string): Promise<void> {
+    if (this.#stopping) return
+    this.#stopping = true
+    this.#logger.info({ reason }, 'draining')
+    const deadlineMs = nowMs() + this.#config.drainMs
+    this.#listener?.stop(this.#config.drainMs)
+    await this.#silence(deadlineMs)
+    while (this.#engine.scheduler.running > 0 && nowMs() < deadlineMs) await sleep(POLL_MS)
+    this.#channel.send({ kind: 'drained', delta: this.#delta() })
+    const closed = await this.#engine.close()
+    this.#logger.info({ closed }, 'serving has ended')
+    await sleep(POLL_MS)
+    // A thread inside a model would abort an ordinary exit half-way.
+    if (!closed) process.kill(process.pid, 'SIGKILL')
+    process.exit(0)
+  }
+
+  /** Until every request is answered and no kept connection has sent another for a while. */
+  async #silence(deadlineMs: number): Promise<void> {
+    let quietSinceMs = nowMs()
+    while (this.#listener !== null && nowMs() < deadlineMs) {
+      const { active, connections } = this.#listener
+      if (active() > 0) quietSinceMs = nowMs()
+      if (connections() === 0 || nowMs() - quietSinceMs > SILENCE_MS) return
+      await sleep(POLL_MS)
+    }
+  }
+
+  async #listen(): Promise<void> {
+    assert(this.#listener === null, 'the query port is opened once')
+    const handler = queryHandler({
+      engine: this.#engine,
+      recorder: this.#recorder,
+      bodyBytesMax: this.#config.bodyBytesMax,
+      notAliveFile: this.#config.notAliveFile,
+      isStopping: () => this.#stopping,
+    })
+    try {
+      this.#listener = await openListener(this.#config, this.#logger, handler)
+      const { port, server } = this.#listener
+      this.#channel.send({ kind: 'listening', port, server })
+    } catch (error) {
+      this.#channel.send({ kind: 'listenFailed', reason: messageOf(error) })
+    }
+  }
+
+  #delta() {
+    const gauges = {
+      activeRequests: this.#listener?.active() ?? 0,
+      connections: this.#listener?.connections() ?? 0,
+    }
+    return this.#recorder.drain(gauges)
+  }
+
+  /** Several changes in one turn of the event loop are one report. */
+  #observeSoon(): void {
+    if (this.#observing) return
+    this.#observing = true
+    setImmediate(() => this.#observe())
+  }
+
+  #observe(): void {
+    this.#observing = false
+    const generations = this.#engine.observe()
+    const connections = this.#listener?.connections() ?? 0
+    this.#channel.send({
+      kind: 'observed',
+      state: { revision: this.#revision, generations, connections },
+    })
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
