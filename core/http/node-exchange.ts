@@ -118,10 +118,6 @@ export class NodeExchange implements StreamingExchange {
     this.reply({ status: 200, body: text })
   }
 
-  replyJson(text: string): void {
-    this.reply({ status: 200, body: text })
-  }
-
   replyError(error: AppError): void {
     this.reply({ status: error.status, body: JSON.stringify(errorBody(error, newRequestId())) })
   }

@@ -1,0 +1,198 @@
+/**
+ * The committed records in memory, so that reading never waits: loaded once, and changed only after
+ * the store has said that a change is durable. Control is the only writer of its store.
+ */
+
+import { AppError } from '../../core/base/errors.ts'
+import type {
+  AdminKeyRecord,
+  GenerationRecord,
+  KeyRecord,
+  ServiceRecord,
+  StateRecord,
+} from '../store/records.ts'
+import type { StateChange, StateStore } from '../store/state-store.ts'
+
+interface ServiceEntry {
+  record: ServiceRecord
+  readonly generations: Map<string, GenerationRecord>
+}
+
+export class Catalog {
+  readonly #store: StateStore
+  readonly #services = new Map<string, ServiceEntry>()
+  readonly #keys = new Map<string, KeyRecord>()
+  readonly #adminKeys = new Map<string, AdminKeyRecord>()
+  readonly #adminByDigest = new Map<string, AdminKeyRecord>()
+  readonly #keyByDigest = new Map<string, KeyRecord>()
+  /** Generations whose files are not what their record says, and why; found at start. */
+  readonly #quarantine = new Map<string, string>()
+  #sequence = 0
+
+  private constructor(store: StateStore) {
+    this.#store = store
+  }
+
+  static async load(store: StateStore): Promise<Catalog> {
+    const catalog = new Catalog(store)
+    const records = await store.load()
+    // Services first: a generation is filed under its service.
+    for (const item of records) if (item.kind === 'service') catalog.#put(item)
+    for (const item of records) if (item.kind !== 'service') catalog.#put(item)
+    return catalog
+  }
+
+  /** Durable first, visible afterwards; all or nothing. */
+  async commit(change: StateChange): Promise<void> {
+    await this.#store.commit(change)
+    for (const item of change.removes) this.#remove(item)
+    for (const item of change.puts) this.#put(item)
+  }
+
+  services(): ServiceRecord[] {
+    return sorted([...this.#services.values()].map((entry) => entry.record))
+  }
+
+  findService(id: string): ServiceRecord | null {
+    return this.#services.get(id)?.record ?? null
+  }
+
+  service(id: string): ServiceRecord {
+    const record = this.findService(id)
+    if (record === null) throw new AppError('ERR_SERVICE_UNKNOWN', shown(id))
+    return record
+  }
+
+  /** In the order of their import, oldest first. */
+  generations(serviceId: string): GenerationRecord[] {
+    const generations = this.#services.get(serviceId)?.generations.values() ?? []
+    return [...generations].sort((a, b) => a.sequence - b.sequence)
+  }
+
+  generationCount(serviceId: string): number {
+    return this.#services.get(serviceId)?.generations.size ?? 0
+  }
+
+  findGeneration(serviceId: string, id: string): GenerationRecord | null {
+    return this.#services.get(serviceId)?.generations.get(id) ?? null
+  }
+
+  generation(serviceId: string, id: string): GenerationRecord {
+    this.service(serviceId)
+    const record = this.findGeneration(serviceId, id)
+    if (record === null) throw new AppError('ERR_GENERATION_UNKNOWN', shown(id))
+    return record
+  }
+
+  keys(): KeyRecord[] {
+    return sorted([...this.#keys.values()])
+  }
+
+  key(id: string): KeyRecord {
+    const record = this.#keys.get(id)
+    if (record === undefined) throw new AppError('ERR_KEY_UNKNOWN', shown(id))
+    return record
+  }
+
+  keyByDigest(sha256: string): KeyRecord | null {
+    return this.#keyByDigest.get(sha256) ?? null
+  }
+
+  adminKeys(): AdminKeyRecord[] {
+    return sorted([...this.#adminKeys.values()])
+  }
+
+  adminKeyByDigest(sha256: string): AdminKeyRecord | null {
+    return this.#adminByDigest.get(sha256) ?? null
+  }
+
+  nextSequence(): number {
+    this.#sequence += 1
+    return this.#sequence
+  }
+
+  quarantine(serviceId: string, generationId: string, reason: string): void {
+    this.#quarantine.set(`${serviceId}/${generationId}`, reason)
+  }
+
+  endQuarantine(serviceId: string, generationId: string): void {
+    this.#quarantine.delete(`${serviceId}/${generationId}`)
+  }
+
+  /** Why the generation cannot be used, or null. */
+  quarantined(serviceId: string, generationId: string): string | null {
+    return this.#quarantine.get(`${serviceId}/${generationId}`) ?? null
+  }
+
+  #put(item: StateRecord): void {
+    switch (item.kind) {
+      case 'service':
+        this.#putService(item.record)
+        return
+      case 'generation':
+        this.#putGeneration(item.record)
+        return
+      case 'key':
+        this.#keys.set(item.record.id, item.record)
+        this.#keyByDigest.set(item.record.sha256, item.record)
+        return
+      case 'adminKey':
+        this.#dropAdminKey(item.record.id)
+        this.#adminKeys.set(item.record.id, item.record)
+        this.#adminByDigest.set(item.record.sha256, item.record)
+        return
+    }
+  }
+
+  #remove(item: StateRecord): void {
+    const { kind, record } = item
+    switch (kind) {
+      case 'service':
+        this.#services.delete(record.id)
+        return
+      case 'generation':
+        this.#services.get(record.serviceId)?.generations.delete(record.id)
+        this.endQuarantine(record.serviceId, record.id)
+        return
+      case 'key':
+        this.#keys.delete(record.id)
+        this.#keyByDigest.delete(record.sha256)
+        return
+      case 'adminKey':
+        this.#dropAdminKey(record.id)
+        return
+    }
+  }
+
+  #putService(record: ServiceRecord): void {
+    const entry = this.#services.get(record.id)
+    if (entry === undefined) this.#services.set(record.id, { record, generations: new Map() })
+    else entry.record = record
+  }
+
+  #putGeneration(record: GenerationRecord): void {
+    const entry = this.#services.get(record.serviceId)
+    if (entry === undefined) {
+      const name = `generation/${record.serviceId}/${record.id}`
+      throw new AppError('ERR_STORE_DAMAGED', `${name}: its service has no record`)
+    }
+    entry.generations.set(record.id, record)
+    this.#sequence = Math.max(this.#sequence, record.sequence)
+  }
+
+  #dropAdminKey(id: string): void {
+    const record = this.#adminKeys.get(id)
+    if (record === undefined) return
+    this.#adminKeys.delete(id)
+    this.#adminByDigest.delete(record.sha256)
+  }
+}
+
+function sorted<T extends { readonly id: string }>(records: T[]): T[] {
+  return records.sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+/** An id as the caller wrote it, cut so that an error never echoes a novel. */
+function shown(id: string): string {
+  return id.slice(0, 128)
+}

@@ -1,0 +1,148 @@
+/** Generations: held in memory on request, made active, and deleted when nothing uses them. */
+
+import { AppError, messageOf } from '../../core/base/errors.ts'
+import { exists } from '../store/home.ts'
+import type { GenerationRecord } from '../store/records.ts'
+import type { Context } from './context.ts'
+import { type GenerationRef, refKey } from './residents.ts'
+
+export async function preloadGeneration(context: Context, ref: GenerationRef): Promise<void> {
+  const { catalog, publisher } = context
+  catalog.generation(ref.serviceId, ref.generationId)
+  assertUsable(context, ref)
+  await publisher.withReserved(ref, async () => {
+    await publisher.ensureWarm(ref)
+    publisher.residents.preload(ref)
+    publisher.publish()
+  })
+}
+
+/** Out of memory, unless it receives traffic: then it answers 409. */
+export async function unloadGeneration(context: Context, ref: GenerationRef): Promise<void> {
+  await context.perService.run(ref.serviceId, async () => {
+    context.catalog.generation(ref.serviceId, ref.generationId)
+    assertUnused(context, ref)
+    await evict(context, ref)
+  })
+}
+
+/**
+ * Makes a generation the only active one: warm first, then durable, then routed. Whatever fails
+ * before the commit leaves everything as it was.
+ */
+export async function switchTo(context: Context, ref: GenerationRef, actor: string): Promise<void> {
+  const ticket = context.switches.take()
+  context.catalog.generation(ref.serviceId, ref.generationId)
+  assertUsable(context, ref)
+  await context.publisher.withReserved(ref, async () => {
+    // Outside the service's queue: going back to a warm generation must not wait for this load.
+    await context.publisher.ensureWarm(ref)
+    await context.perService.run(ref.serviceId, () => commitSwitch(context, ref, ticket, actor))
+  })
+}
+
+export async function deleteGeneration(
+  context: Context,
+  ref: GenerationRef,
+  actor: string,
+): Promise<void> {
+  const { serviceId, generationId } = ref
+  await context.perService.run(serviceId, async () => {
+    if (context.imports.find(serviceId, generationId) !== null) {
+      throw new AppError('ERR_GENERATION_BUSY', `${generationId} is being imported`)
+    }
+    const record = context.catalog.generation(serviceId, generationId)
+    assertUnused(context, ref)
+    // Nothing may load or map it from here on.
+    context.publisher.withdraw(refKey(ref))
+    try {
+      await evict(context, ref)
+      await removeRow(context, record, actor)
+    } finally {
+      context.publisher.endWithdrawal(refKey(ref))
+    }
+    context.metrics.forget(serviceId, generationId)
+    await discardFiles(context, ref)
+  })
+}
+
+async function removeRow(context: Context, record: GenerationRecord, actor: string): Promise<void> {
+  // The last counts, before nobody knows the generation's name any more.
+  await context.serving.collect()
+  await context.catalog.commit({
+    actor,
+    action: 'deleteGeneration',
+    before: journalView(record),
+    after: null,
+    puts: [],
+    removes: [{ kind: 'generation', record }],
+  })
+}
+
+/** What the journal tells of a generation: enough to know it by, not its whole plan. */
+export function journalView(record: GenerationRecord): object {
+  const { serviceId, id, sha256, createdOn, bytes } = record
+  return { serviceId, generationId: id, sha256, createdOn, bytes }
+}
+
+async function commitSwitch(
+  context: Context,
+  ref: GenerationRef,
+  ticket: number,
+  actor: string,
+): Promise<void> {
+  const { catalog, publisher, switches } = context
+  const { serviceId, generationId } = ref
+  const before = catalog.service(serviceId)
+  if (switches.isOvertaken(serviceId, ticket)) {
+    throw new AppError('ERR_SWITCH_OVERTAKEN', `${refKey(ref)} is loaded but not active`)
+  }
+  const mapping = [{ generationId, proba: 1 }]
+  await catalog.commit({
+    actor,
+    action: 'switchGeneration',
+    before: { serviceId, mapping: before.mapping },
+    after: { serviceId, mapping },
+    puts: [{ kind: 'service', record: { ...before, mapping } }],
+    removes: [],
+  })
+  switches.commit(serviceId, ticket)
+  for (const previous of before.mapping) {
+    publisher.residents.keep({ serviceId, generationId: previous.generationId })
+  }
+  // Of a disabled service nothing mapped is in memory; the load should not have been in vain.
+  if (!before.enabled) publisher.residents.keep(ref)
+  await publisher.apply()
+}
+
+function assertUsable(context: Context, ref: GenerationRef): void {
+  const reason = context.catalog.quarantined(ref.serviceId, ref.generationId)
+  if (reason !== null) throw new AppError('ERR_LOAD_FAILED', `${refKey(ref)}: ${reason}`)
+}
+
+function assertUnused(context: Context, ref: GenerationRef): void {
+  const { mapping } = context.catalog.service(ref.serviceId)
+  if (mapping.some((entry) => entry.generationId === ref.generationId)) {
+    throw new AppError('ERR_GENERATION_ACTIVE', refKey(ref))
+  }
+  if (context.publisher.residents.isReserved(ref)) {
+    throw new AppError('ERR_GENERATION_BUSY', `${refKey(ref)} is being loaded`)
+  }
+}
+
+async function evict(context: Context, ref: GenerationRef): Promise<void> {
+  const { publisher, logger } = context
+  publisher.residents.drop(ref)
+  await publisher.apply()
+  if (!(await publisher.whenGone([ref]))) logger.warn({ ...ref }, 'still draining after its time')
+}
+
+/** The row is gone already; files that stay behind are removed at the next start. */
+async function discardFiles(context: Context, ref: GenerationRef): Promise<void> {
+  const directory = context.home.directoryOf(ref.serviceId, ref.generationId)
+  try {
+    if (await exists(directory)) await context.home.discard(directory)
+  } catch (error) {
+    context.logger.warn({ ...ref, reason: messageOf(error) }, 'files of a generation stay behind')
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * All that the control plane can do, on one screen: plain functions of plain values, used by the
+ * routes of the admin API and by the import of the demo alike.
+ */
+
+import type { Logger } from '../../core/base/logger.ts'
+import { LIMITS } from '../../core/config/limits.ts'
+import { type ImportRequest, importGeneration } from '../bundle/import.ts'
+import type { Forge, Serving } from '../contracts.ts'
+import type { Home } from '../store/home.ts'
+import type { StateStore } from '../store/state-store.ts'
+import { Catalog } from './catalog.ts'
+import { type Context, ImportBoard, type MetricsForget, SwitchTickets } from './context.ts'
+import * as generations from './generations.ts'
+import { type HealthView, healthView } from './health.ts'
+import * as keys from './keys.ts'
+import { Publisher } from './publisher.ts'
+import { recover } from './recovery.ts'
+import type { GenerationRef } from './residents.ts'
+import { SerialQueue, SerialQueues } from './serial.ts'
+import * as services from './services.ts'
+import * as views from './views.ts'
+
+export interface OperationsOptions {
+  readonly store: StateStore
+  readonly home: Home
+  readonly serving: Serving
+  readonly forge: Forge
+  readonly metrics: MetricsForget
+  readonly logger: Logger
+  readonly keepPreviousMs?: number
+  readonly drainMs?: number
+}
+
+export type Operations = ReturnType<typeof createOperations>
+
+/** Reads the state, puts the data directory in order and publishes the first desired state. */
+export async function openOperations(options: OperationsOptions): Promise<Operations> {
+  const catalog = await Catalog.load(options.store)
+  const { home, logger } = options
+  await recover({ home, catalog, logger })
+  const operations = createOperations(contextOf(options, catalog))
+  operations.publish()
+  return operations
+}
+
+function contextOf(options: OperationsOptions, catalog: Catalog): Context {
+  const { home, serving, logger } = options
+  const publisher = new Publisher({
+    catalog,
+    serving,
+    directoryOf: (serviceId, generationId) => home.directoryOf(serviceId, generationId),
+    keepPreviousMs: options.keepPreviousMs ?? LIMITS.keepPreviousMs,
+    drainMs: options.drainMs ?? LIMITS.drainMs,
+    logger,
+  })
+  return {
+    catalog,
+    publisher,
+    serving,
+    forge: options.forge,
+    home,
+    metrics: options.metrics,
+    logger,
+    perService: new SerialQueues(),
+    forging: new SerialQueue(),
+    imports: new ImportBoard(),
+    switches: new SwitchTickets(),
+  }
+}
+
+function createOperations(context: Context) {
+  const { catalog, publisher } = context
+  return {
+    /** Sends the desired state as it is; returns its revision. */
+    publish: () => publisher.publish(),
+    /** No timer is left afterwards; the store is closed by its owner. */
+    close: () => publisher.close(),
+
+    isNew: () => catalog.services().length === 0,
+    ensureAdminKey: (envSecret: string | null) => keys.ensureAdminKey(context, envSecret),
+    verifyAdmin: (authorization: string) => keys.verifyAdmin(context, authorization),
+    health: (): HealthView => healthView(context),
+
+    listServices: () =>
+      catalog.services().map((record) => views.serviceSummaryView(context, record)),
+    getService: (id: string) => views.serviceView(context, catalog.service(id)),
+    createService: async (id: string, actor: string) =>
+      views.serviceSummaryView(context, await services.createService(context, id, actor)),
+    deleteService: (id: string, actor: string) => services.deleteService(context, id, actor),
+    enableService: (id: string, actor: string) => services.enableService(context, id, actor),
+    disableService: (id: string, actor: string) => services.disableService(context, id, actor),
+
+    listGenerations: (serviceId: string) => {
+      catalog.service(serviceId)
+      return catalog
+        .generations(serviceId)
+        .map((record) => views.generationSummaryView(context, record))
+    },
+    getGeneration: ({ serviceId, generationId }: GenerationRef) => {
+      catalog.service(serviceId)
+      const importing = context.imports.find(serviceId, generationId)
+      const present = catalog.findGeneration(serviceId, generationId)
+      if (present === null && importing !== null) return views.importingView(importing)
+      return views.generationView(context, catalog.generation(serviceId, generationId))
+    },
+    importGeneration: async (request: ImportRequest) =>
+      views.generationSummaryView(context, await importGeneration(context, request)),
+    deleteGeneration: (ref: GenerationRef, actor: string) =>
+      generations.deleteGeneration(context, ref, actor),
+    preloadGeneration: (ref: GenerationRef) => generations.preloadGeneration(context, ref),
+    unloadGeneration: (ref: GenerationRef) => generations.unloadGeneration(context, ref),
+    switchTo: (ref: GenerationRef, actor: string) => generations.switchTo(context, ref, actor),
+
+    listKeys: () => catalog.keys().map((record) => views.keyView(context, record)),
+    getKey: (id: string) => views.keyView(context, catalog.key(id)),
+    createKey: async (wanted: keys.NewKey, actor: string) => {
+      const { record, secret } = await keys.createKey(context, wanted, actor)
+      return { ...views.keyView(context, record), key: secret }
+    },
+    deleteKey: (id: string, actor: string) => keys.deleteKey(context, id, actor),
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * Brings serving to what is committed: publishes the desired state after every change, warms
+ * generations before they are mapped and waits for them to be gone after they are not.
+ *
+ * Loads run one at a time on the node, because each takes a core away from predictions. What is in
+ * memory already never waits for a load of something else.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { nowMs } from '../../core/base/clock.ts'
+import { AppError } from '../../core/base/errors.ts'
+import type { Logger } from '../../core/base/logger.ts'
+import type { ObservedGeneration } from '../../core/channel/messages.ts'
+import type { Serving } from '../contracts.ts'
+import type { Catalog } from './catalog.ts'
+import { buildDesiredState } from './desired.ts'
+import { type GenerationRef, Residents, refKey } from './residents.ts'
+import { SerialQueue } from './serial.ts'
+
+const GONE_POLL_MS = 20
+
+export interface PublisherOptions {
+  readonly catalog: Catalog
+  readonly serving: Serving
+  readonly directoryOf: (serviceId: string, generationId: string) => string
+  readonly keepPreviousMs: number
+  readonly drainMs: number
+  readonly logger: Logger
+}
+
+export class Publisher {
+  readonly residents: Residents
+  readonly #options: PublisherOptions
+  readonly #loads = new SerialQueue()
+  readonly #excluded = new Set<string>()
+  readonly #withdrawn = new Set<string>()
+  #published: ReadonlySet<string> = new Set()
+  #revision = 0
+
+  constructor(options: PublisherOptions) {
+    this.#options = options
+    this.residents = new Residents(options.keepPreviousMs, () => this.publish())
+  }
+
+  /** Sends the state as it is now; returns its revision. */
+  publish(): number {
+    this.#revision += 1
+    const state = buildDesiredState({
+      revision: this.#revision,
+      catalog: this.#options.catalog,
+      directoryOf: this.#options.directoryOf,
+      residents: this.residents.refs(),
+      excluded: this.#excluded,
+      withdrawn: this.#withdrawn,
+    })
+    this.#published = new Set(state.generations.map(refKey))
+    this.#options.serving.publish(state)
+    return this.#revision
+  }
+
+  /** Publishes and waits until serving follows; throws ERR_APPLY_PENDING when it does not. */
+  async apply(): Promise<void> {
+    const revision = this.publish()
+    if (await this.#options.serving.whenApplied(revision)) return
+    throw new AppError('ERR_APPLY_PENDING', 'the change is kept and will be applied')
+  }
+
+  /**
+   * Keeps a generation from being deleted or unloaded while `task` runs. It warms it with
+   * `ensureWarm` when it needs it in memory.
+   */
+  async withReserved<T>(ref: GenerationRef, task: () => Promise<T>): Promise<T> {
+    if (this.#withdrawn.has(ref.serviceId) || this.#withdrawn.has(refKey(ref))) {
+      throw new AppError('ERR_GENERATION_BUSY', 'it is being deleted')
+    }
+    this.residents.reserve(ref)
+    try {
+      return await task()
+    } finally {
+      this.residents.unreserve(ref)
+      if (this.#published.has(refKey(ref))) this.publish()
+    }
+  }
+
+  /** Of a reserved generation: returns when it is warm, throws ERR_LOAD_FAILED with the reason. */
+  async ensureWarm(ref: GenerationRef): Promise<void> {
+    if (this.#published.has(refKey(ref)) && this.isWarm(ref)) {
+      this.residents.markLoaded(ref)
+      return
+    }
+    await this.#loads.run(() => this.#load(ref))
+  }
+
+  isWarm(ref: GenerationRef): boolean {
+    const state = this.observed(ref)?.state
+    return state === 'warm' || state === 'active'
+  }
+
+  observed(ref: GenerationRef): ObservedGeneration | null {
+    const generations = this.#options.serving.observed()?.generations ?? []
+    return generations.find((observed) => refKey(observed) === refKey(ref)) ?? null
+  }
+
+  /**
+   * A service (by id) or a generation (by refKey) is being deleted: the service answers as disabled,
+   * pools drain, and nothing can reserve it any more. Ids hold no slash, so names never clash.
+   */
+  withdraw(name: string): void {
+    this.#withdrawn.add(name)
+  }
+
+  endWithdrawal(name: string): void {
+    this.#withdrawn.delete(name)
+  }
+
+  /** True once serve has closed every one of them; false when draining takes too long. */
+  async whenGone(refs: readonly GenerationRef[]): Promise<boolean> {
+    const deadlineMs = nowMs() + this.#options.drainMs
+    while (refs.some((ref) => this.#isPresent(ref))) {
+      if (nowMs() > deadlineMs) return false
+      await sleep(GONE_POLL_MS)
+    }
+    return true
+  }
+
+  close(): void {
+    this.residents.close()
+  }
+
+  async #load(ref: GenerationRef): Promise<void> {
+    // A failed attempt stays failed while it is desired: serve must be told to forget it first.
+    if (this.observed(ref)?.state === 'failed') await this.#forget(ref)
+    this.residents.markLoaded(ref)
+    const { serving } = this.#options
+    // What serve said before it knows of this revision may be about an earlier life.
+    await serving.whenApplied(this.publish())
+    const outcome = await serving.whenWarm(ref.serviceId, ref.generationId)
+    if (outcome.kind === 'warm') return
+    throw new AppError('ERR_LOAD_FAILED', `${refKey(ref)}: ${outcome.reason}`)
+  }
+
+  async #forget(ref: GenerationRef): Promise<void> {
+    this.#excluded.add(refKey(ref))
+    await this.#options.serving.whenApplied(this.publish())
+    this.#excluded.delete(refKey(ref))
+  }
+
+  #isPresent(ref: GenerationRef): boolean {
+    const state = this.observed(ref)?.state
+    return state !== undefined && state !== 'closed' && state !== 'failed'
+  }
+}

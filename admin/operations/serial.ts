@@ -1,0 +1,29 @@
+/** Promise queues: what changes one thing runs one after the other, in the order it was asked for. */
+
+export class SerialQueue {
+  #tail: Promise<unknown> = Promise.resolve()
+
+  run<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(task)
+    // The next in line waits for the end of this task, whatever that end is.
+    this.#tail = result.catch(() => {})
+    return result
+  }
+}
+
+/** One queue per key, forgotten when nobody waits in it. */
+export class SerialQueues {
+  readonly #queues = new Map<string, { queue: SerialQueue; waiting: number }>()
+
+  async run<T>(key: string, task: () => Promise<T>): Promise<T> {
+    const entry = this.#queues.get(key) ?? { queue: new SerialQueue(), waiting: 0 }
+    this.#queues.set(key, entry)
+    entry.waiting += 1
+    try {
+      return await entry.queue.run(task)
+    } finally {
+      entry.waiting -= 1
+      if (entry.waiting === 0) this.#queues.delete(key)
+    }
+  }
+}

@@ -1,0 +1,168 @@
+/** Services: made, switched on and off, and deleted after they have drained. */
+
+import { assert } from '../../core/base/assert.ts'
+import { wallMs } from '../../core/base/clock.ts'
+import { AppError, messageOf } from '../../core/base/errors.ts'
+import { ID_RULE, isServiceId } from '../../core/base/ids.ts'
+import { exists } from '../store/home.ts'
+import type { ServiceRecord, StateRecord } from '../store/records.ts'
+import type { Context } from './context.ts'
+import type { GenerationRef } from './residents.ts'
+
+export async function createService(
+  context: Context,
+  serviceId: string,
+  actor: string,
+): Promise<ServiceRecord> {
+  if (!isServiceId(serviceId)) {
+    throw new AppError('ERR_PARAMETER_INVALID', `serviceId: ${ID_RULE}`)
+  }
+  return context.perService.run(serviceId, async () => {
+    const { catalog, publisher } = context
+    if (catalog.findService(serviceId) !== null) {
+      throw new AppError('ERR_SERVICE_EXISTS', serviceId)
+    }
+    const record = { id: serviceId, enabled: true, mapping: [], createdOn: wallMs() }
+    await catalog.commit({
+      actor,
+      action: 'createService',
+      before: null,
+      after: { serviceId },
+      puts: [{ kind: 'service', record }],
+      removes: [],
+    })
+    await publisher.apply()
+    return record
+  })
+}
+
+/** What is mapped is warm before the service is called enabled, so no caller pays for the load. */
+export async function enableService(
+  context: Context,
+  serviceId: string,
+  actor: string,
+): Promise<void> {
+  const refs = mappedRefs(context.catalog.service(serviceId)).filter(
+    (ref) => context.catalog.quarantined(ref.serviceId, ref.generationId) === null,
+  )
+  await withAllWarm(context, refs, () =>
+    context.perService.run(serviceId, () => setEnabled(context, serviceId, true, actor)),
+  )
+}
+
+export async function disableService(
+  context: Context,
+  serviceId: string,
+  actor: string,
+): Promise<void> {
+  await context.perService.run(serviceId, async () => {
+    // Enabling it again soon takes no load.
+    for (const ref of mappedRefs(context.catalog.service(serviceId))) {
+      context.publisher.residents.keep(ref)
+    }
+    await setEnabled(context, serviceId, false, actor)
+  })
+}
+
+/** New requests get 503 while it drains, then its rows go, then its files. */
+export async function deleteService(
+  context: Context,
+  serviceId: string,
+  actor: string,
+): Promise<void> {
+  await context.perService.run(serviceId, async () => {
+    const { catalog, publisher } = context
+    catalog.service(serviceId)
+    assertIdle(context, serviceId)
+    publisher.withdraw(serviceId)
+    try {
+      await drainAndRemove(context, serviceId, actor)
+    } finally {
+      publisher.endWithdrawal(serviceId)
+      publisher.publish()
+    }
+    context.metrics.forget(serviceId)
+    // Still in the queue: a service of this name may be made right after.
+    await discardFolder(context, serviceId)
+  })
+}
+
+async function setEnabled(
+  context: Context,
+  serviceId: string,
+  enabled: boolean,
+  actor: string,
+): Promise<void> {
+  const before = context.catalog.service(serviceId)
+  if (before.enabled !== enabled) {
+    await context.catalog.commit({
+      actor,
+      action: enabled ? 'enableService' : 'disableService',
+      before: { serviceId, enabled: before.enabled },
+      after: { serviceId, enabled },
+      puts: [{ kind: 'service', record: { ...before, enabled } }],
+      removes: [],
+    })
+  }
+  await context.publisher.apply()
+}
+
+async function withAllWarm(
+  context: Context,
+  refs: readonly GenerationRef[],
+  task: () => Promise<void>,
+): Promise<void> {
+  const [first, ...rest] = refs
+  if (first === undefined) return task()
+  await context.publisher.withReserved(first, async () => {
+    await context.publisher.ensureWarm(first)
+    await withAllWarm(context, rest, task)
+  })
+}
+
+function assertIdle(context: Context, serviceId: string): void {
+  if (context.imports.isBusy(serviceId)) {
+    throw new AppError('ERR_GENERATION_BUSY', 'a generation of the service is being imported')
+  }
+  if (context.publisher.residents.isServiceReserved(serviceId)) {
+    throw new AppError('ERR_GENERATION_BUSY', 'a generation of the service is being loaded')
+  }
+}
+
+async function drainAndRemove(context: Context, serviceId: string, actor: string): Promise<void> {
+  const { catalog, publisher, serving, logger } = context
+  const service = catalog.service(serviceId)
+  const generations = catalog.generations(serviceId)
+  const refs = generations.map(({ id }) => ({ serviceId, generationId: id }))
+  await serving.whenApplied(publisher.publish())
+  if (!(await publisher.whenGone(refs))) logger.warn({ serviceId }, 'deleted before it had drained')
+  // The last counts of these generations, before nobody knows their names any more.
+  await serving.collect()
+  const removes: StateRecord[] = generations.map((record) => ({ kind: 'generation', record }))
+  removes.push({ kind: 'service', record: service })
+  await catalog.commit({
+    actor,
+    action: 'deleteService',
+    before: { serviceId, generations: generations.map(({ id }) => id) },
+    after: null,
+    puts: [],
+    removes,
+  })
+  for (const ref of refs) publisher.residents.drop(ref)
+  context.switches.forget(serviceId)
+}
+
+/** The service is gone already; files that stay behind are removed at the next start. */
+async function discardFolder(context: Context, serviceId: string): Promise<void> {
+  const folder = context.home.folderOf(serviceId)
+  assert(context.catalog.generationCount(serviceId) === 0, 'only files without records are removed')
+  try {
+    if (await exists(folder)) await context.home.discard(folder)
+  } catch (error) {
+    context.logger.warn({ serviceId, reason: messageOf(error) }, 'files of a service stay behind')
+  }
+}
+
+function mappedRefs(service: ServiceRecord): GenerationRef[] {
+  return service.mapping.map(({ generationId }) => ({ serviceId: service.id, generationId }))
+}

@@ -1,0 +1,176 @@
+/**
+ * What the admin API shows of services, generations and keys: the agreed fields first, ours beside
+ * them. No digest and no secret is in any of them.
+ */
+
+import type { ForgeReport } from '../../core/bundle/plan.ts'
+import type { ObservedGeneration } from '../../core/channel/messages.ts'
+import type {
+  EndpointRecord,
+  GenerationRecord,
+  KeyRecord,
+  ServiceRecord,
+} from '../store/records.ts'
+import type { Context, ImportStatus } from './context.ts'
+
+export interface ServiceSummaryView {
+  readonly serviceId: string
+  readonly enabled: boolean
+  /** Absent when no generation is active. */
+  readonly activeGeneration?: string
+  readonly generationCount: number
+}
+
+export interface PoolView {
+  readonly generationId: string
+  readonly state: string
+  readonly reason: string | null
+  readonly threads: number
+  readonly threadsLost: number
+  readonly loadMs: number | null
+  readonly queued: number
+  readonly running: number
+  readonly stoppedEndpoints: readonly string[]
+}
+
+export interface ServiceView extends ServiceSummaryView {
+  /** Of the active generation. */
+  readonly endpoints: readonly EndpointRecord[]
+  readonly createdOn: number
+  readonly mapping: {
+    readonly entries: readonly { readonly generation: string; readonly proba: number }[]
+  }
+  readonly pools: readonly PoolView[]
+}
+
+export interface GenerationSummaryView {
+  readonly generationId: string
+  readonly active: boolean
+  readonly createdOn: number
+}
+
+export interface GenerationView extends GenerationSummaryView {
+  readonly endpoints: readonly EndpointRecord[]
+  /** In memory, for whatever reason. */
+  readonly preloaded: boolean
+  /** `importing`, `imported`, or what serving reports: loading, warm, active, draining, failed. */
+  readonly state: string
+  readonly reason: string | null
+  readonly proba: number
+  readonly sha256?: string
+  readonly bytes?: number
+  readonly sequence?: number
+  readonly report?: ForgeReport
+  readonly pool?: PoolView | null
+  readonly phase?: string
+  readonly detail?: string
+}
+
+export interface KeyView {
+  readonly id: string
+  /** Only in the answer that creates it. */
+  readonly key?: string
+  readonly label: string
+  readonly createdOn: number
+  readonly allowedServices: readonly string[]
+  /** Those of allowedServices that do not exist (yet). */
+  readonly unknownServices: readonly string[]
+  readonly lastUse: number | null
+}
+
+export function serviceSummaryView(context: Context, record: ServiceRecord): ServiceSummaryView {
+  const active = activeGeneration(record)
+  return {
+    serviceId: record.id,
+    enabled: record.enabled,
+    ...(active === null ? {} : { activeGeneration: active }),
+    generationCount: context.catalog.generationCount(record.id),
+  }
+}
+
+export function serviceView(context: Context, record: ServiceRecord): ServiceView {
+  const active = activeGeneration(record)
+  const generation = active === null ? null : context.catalog.findGeneration(record.id, active)
+  const observed = context.serving.observed()?.generations ?? []
+  return {
+    ...serviceSummaryView(context, record),
+    endpoints: generation?.endpoints ?? [],
+    createdOn: record.createdOn,
+    mapping: {
+      entries: record.mapping.map(({ generationId, proba }) => ({
+        generation: generationId,
+        proba,
+      })),
+    },
+    pools: observed.filter(({ serviceId }) => serviceId === record.id).map(poolView),
+  }
+}
+
+export function generationSummaryView(
+  context: Context,
+  record: GenerationRecord,
+): GenerationSummaryView {
+  const { id: generationId, createdOn } = record
+  return { generationId, active: probaOf(context, record) > 0, createdOn }
+}
+
+export function generationView(context: Context, record: GenerationRecord): GenerationView {
+  const { serviceId, id: generationId } = record
+  const observed = context.publisher.observed({ serviceId, generationId })
+  const quarantined = context.catalog.quarantined(serviceId, generationId)
+  const state = observed === null || observed.state === 'closed' ? 'imported' : observed.state
+  return {
+    ...generationSummaryView(context, record),
+    endpoints: record.endpoints,
+    preloaded: state === 'warm' || state === 'active' || state === 'draining',
+    state: quarantined === null ? state : 'failed',
+    reason: quarantined ?? observed?.reason ?? null,
+    proba: probaOf(context, record),
+    sha256: record.sha256,
+    bytes: record.bytes,
+    sequence: record.sequence,
+    report: record.report,
+    pool: observed === null ? null : poolView(observed),
+  }
+}
+
+/** A generation of which only the upload exists so far. */
+export function importingView(status: ImportStatus): GenerationView {
+  return {
+    generationId: status.generationId,
+    active: false,
+    createdOn: status.startedOn,
+    endpoints: [],
+    preloaded: false,
+    state: 'importing',
+    reason: null,
+    proba: 0,
+    phase: status.phase,
+    detail: status.detail,
+  }
+}
+
+export function keyView(context: Context, record: KeyRecord): KeyView {
+  const { id, label, createdOn, allowedServices, lastUse } = record
+  const unknownServices = allowedServices.filter(
+    (name) => context.catalog.findService(name) === null,
+  )
+  return { id, label, createdOn, allowedServices, unknownServices, lastUse }
+}
+
+/** The one with the largest share; the first of equals. */
+function activeGeneration(record: ServiceRecord): string | null {
+  const [first, ...rest] = record.mapping
+  if (first === undefined) return null
+  return rest.reduce((best, entry) => (entry.proba > best.proba ? entry : best), first).generationId
+}
+
+function probaOf(context: Context, record: GenerationRecord): number {
+  const mapping = context.catalog.findService(record.serviceId)?.mapping ?? []
+  return mapping.find((entry) => entry.generationId === record.id)?.proba ?? 0
+}
+
+function poolView(observed: ObservedGeneration): PoolView {
+  const { serviceId: _, ...view } = observed
+  return view
+}
