@@ -32,7 +32,10 @@ const JOBS = 2
 const ALONE = /^test\/(flow|fault)\//
 
 const CHECKS = [
-  { name: 'lint (biome)', command: ['node_modules/@biomejs/biome/bin/biome', 'ci', '.'] },
+  {
+    name: 'lint (biome)',
+    command: ['node_modules/@biomejs/biome/bin/biome', 'ci', '--colors=off', '.'],
+  },
   { name: 'build (tsc)', command: ['test/tools/build.mjs', '--force'], fatal: true },
   { name: 'unused code (knip)', command: ['node_modules/knip/bin/knip.js', '--no-progress'] },
 ]
@@ -43,7 +46,7 @@ const groups = new Set()
 
 async function main(args) {
   const filters = args.filter((arg) => !arg.startsWith('--'))
-  if (args.includes('--compiled')) return runFiles(filters)
+  if (args.includes('--compiled')) return runFiles(filters, JOBS)
   const checks = filters.length === 0 ? CHECKS : CHECKS.filter((check) => check.fatal)
   for (const check of checks) {
     const passed = await runCheck(check)
@@ -85,7 +88,7 @@ async function runCheck({ name, command }) {
   return passed
 }
 
-async function runFiles(files, jobs = 1) {
+async function runFiles(files, jobs) {
   const waiting = [...files]
   const lane = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
@@ -215,8 +218,10 @@ function endGroup(pid) {
 
 /** A developer's own settings, and those of a tap that runs this runner, must not reach a test. */
 function childEnvironment() {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(SWITCHYARD_|TAP)/.test(name))
-  return { ...Object.fromEntries(kept), TAP_TIMEOUT: String(FILE_S), FORCE_COLOR: '0' }
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^(SWITCHYARD_|TAP|FORCE_COLOR$)/.test(name),
+  )
+  return { ...Object.fromEntries(kept), TAP_TIMEOUT: String(FILE_S), NO_COLOR: '1' }
 }
 
 function withoutPassed(output) {
