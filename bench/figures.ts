@@ -34,12 +34,15 @@ export interface Results {
   readonly switches: SwitchTrial | null
 }
 
-export function cellsOf(
-  rates: readonly Measurement[],
-  server: string,
-  connections: number,
-  tool: Tool,
-): Measurement[] {
+/** Which measurements of the rates are meant. */
+export interface CellKey {
+  readonly server: string
+  readonly connections: number
+  readonly tool: Tool
+}
+
+export function cellsOf(rates: readonly Measurement[], key: CellKey): Measurement[] {
+  const { server, connections, tool } = key
   return rates.filter(
     (cell) => cell.server === server && cell.connections === connections && cell.tool === tool,
   )
@@ -81,7 +84,7 @@ function rowOf({ gates = false, ...text }: RowText, judged: Judged): Row {
 }
 
 function rateRows({ rates, tool }: Results): Row[] {
-  const of = (server: string) => cellsOf(rates, server, CONNECTIONS, tool)
+  const of = (server: string) => cellsOf(rates, { server, connections: CONNECTIONS, tool })
   const [node, fastify, constant] = [of('node'), of('fastify'), of('constant')]
   const all = [...node, ...fastify, ...constant]
   const sound = node.length >= ROUNDS_MIN && all.every(({ idle }) => idle)

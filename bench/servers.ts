@@ -62,17 +62,15 @@ function keepTail(child: ChildProcess): string[] {
 }
 
 function readyLine(child: ChildProcess): Promise<ReadyLine> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('no ready line in time')), READY_MS)
+  const timer = setTimeout(() => child.kill('SIGKILL'), READY_MS)
+  return new Promise<ReadyLine>((resolve, reject) => {
     child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`ended with code ${code}`)))
+    child.once('exit', (code) => reject(new Error(`ended with code ${code} before it was ready`)))
     if (child.stdout === null) return
     createInterface({ input: child.stdout }).on('line', (line) => {
-      if (!line.startsWith('{"event":"ready"')) return
-      clearTimeout(timer)
-      resolve(JSON.parse(line))
+      if (line.startsWith('{"event":"ready"')) resolve(JSON.parse(line))
     })
-  })
+  }).finally(() => clearTimeout(timer))
 }
 
 async function stopped(child: ChildProcess): Promise<void> {

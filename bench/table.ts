@@ -1,9 +1,9 @@
 /**
- * The tables that the benchmark prints: one per number of connections with a column group per tool,
- * then the figures that were promised.
+ * The tables that the benchmark prints: one per number of connections, a row per server, the same
+ * columns for each load tool side by side; then the figures that were promised.
  */
 
-import { cellsOf, type Row } from './figures.ts'
+import { type CellKey, cellsOf, type Row } from './figures.ts'
 import { figuresOf, type Measurement, pairedRatio, type Tool } from './measure.ts'
 
 const SERVERS = ['constant', 'fastify', 'node'] as const
@@ -14,50 +14,64 @@ export interface TableOptions {
 }
 
 export function rateTables(rates: readonly Measurement[], options: TableOptions): string {
+  const { tools } = options
   return options.connections
     .map((connections) => {
-      const lines = options.tools.flatMap((tool) =>
-        SERVERS.map((server) => rateLine(rates, { server, connections, tool })),
-      )
-      return aligned([headOf(connections), ...lines])
+      const title = connections === 1 ? '1 connection' : `${connections} connections`
+      const head = [title, ...tools.flatMap(() => TOOL_COLUMNS), 'RSS MB', 'failed']
+      const lines = SERVERS.map((server) => serverLine(rates, { server, connections, tools }))
+      const [headLine = '', ...rest] = aligned([head, ...lines])
+      return [toolLine(headLine, tools), headLine, ...rest].join('\n')
     })
     .join('\n\n')
 }
 
-function headOf(connections: number): string[] {
-  const title = connections === 1 ? '1 connection' : `${connections} connections`
-  const columns = ['tool', 'requests/s', 'p50 ms', 'p99 ms', 'CPU µs/request', 'RSS MB']
-  return [title, ...columns, 'rate/constant', 'rate/fastify', 'CPU/constant', 'failed']
+const FIRST_COLUMN = 'requests/s'
+const TOOL_COLUMNS = [FIRST_COLUMN, 'p50 ms', 'p99 ms', 'CPU µs', '/constant', '/fastify']
+
+/** The name of each tool above its first column. */
+function toolLine(head: string, tools: readonly Tool[]): string {
+  let line = ''
+  for (let i = 0, at = 0; i < tools.length; i++) {
+    at = head.indexOf(FIRST_COLUMN, at + 1)
+    line = line.padEnd(at) + (tools[i] ?? '')
+  }
+  return line
 }
 
-interface CellKey {
+interface ServerKey {
   readonly server: string
   readonly connections: number
-  readonly tool: Tool
+  readonly tools: readonly Tool[]
 }
 
-function rateLine(rates: readonly Measurement[], key: CellKey): string[] {
-  const of = (server: string) => cellsOf(rates, server, key.connections, key.tool)
-  const cells = of(key.server)
+function serverLine(rates: readonly Measurement[], key: ServerKey): string[] {
+  const { server, connections, tools } = key
+  const all = tools.flatMap((tool) => cellsOf(rates, { server, connections, tool }))
+  const { rssBytes, failures } = figuresOf(all)
+  const perTool = tools.flatMap((tool) => toolCells(rates, { server, connections, tool }))
+  return [server, ...perTool, fixed(rssBytes / 2 ** 20, 0), String(failures)]
+}
+
+function toolCells(rates: readonly Measurement[], key: CellKey): string[] {
+  const cells = cellsOf(rates, key)
   const figures = figuresOf(cells)
-  const against = (peer: string, pick: (cell: Measurement) => number) =>
-    fixed(pairedRatio(cells, of(peer), pick), 2)
-  const rate = ({ sample }: Measurement) => sample.perSecond
+  const against = (server: string) =>
+    fixed(pairedRatio(cells, cellsOf(rates, { ...key, server }), perSecond), 2)
   // autocannon counts whole milliseconds; more digits would only pretend.
   const digits = key.tool === 'autocannon' ? 0 : 3
   return [
-    key.server,
-    key.tool,
     Math.round(figures.perSecond).toLocaleString('en-US'),
     fixed(figures.p50Us / 1_000, digits),
     fixed(figures.p99Us / 1_000, digits),
     fixed(figures.cpuUsPerRequest, 1),
-    fixed(figures.rssBytes / 2 ** 20, 0),
-    against('constant', rate),
-    against('fastify', rate),
-    against('constant', ({ cpuUsPerRequest }) => cpuUsPerRequest),
-    String(figures.failures),
+    against('constant'),
+    against('fastify'),
   ]
+}
+
+function perSecond({ sample }: Measurement): number {
+  return sample.perSecond
 }
 
 export function figureTable(rows: readonly Row[]): string {
@@ -71,7 +85,7 @@ export function figureTable(rows: readonly Row[]): string {
     verdict,
     note,
   ])
-  return aligned([head, ...lines])
+  return aligned([head, ...lines]).join('\n')
 }
 
 function fixed(value: number, digits: number): string {
@@ -79,7 +93,7 @@ function fixed(value: number, digits: number): string {
 }
 
 /** Columns as wide as their widest text; numbers to the right, words to the left. */
-function aligned(lines: readonly (readonly string[])[]): string {
+function aligned(lines: readonly (readonly string[])[]): string[] {
   const widths = (lines[0] ?? []).map((_, i) => {
     return Math.max(...lines.map((line) => line[i]?.length ?? 0))
   })
@@ -90,5 +104,5 @@ function aligned(lines: readonly (readonly string[])[]): string {
     const width = widths[i] ?? 0
     return isNumber[i] === true ? text.padStart(width) : text.padEnd(width)
   }
-  return lines.map((line) => line.map(cell).join('  ').trimEnd()).join('\n')
+  return lines.map((line) => line.map(cell).join('  ').trimEnd())
 }

@@ -52,10 +52,11 @@ end
 `
 
 function wrkScript(order: LoadOrder): string {
+  // With blanks around it: `[[` would begin a text by itself.
   const quoted = (text: string) => `[==[${text}]==]`
   const headers = { 'Content-Type': 'application/json', ...order.headers }
   const lines = Object.entries(headers).map(
-    ([name, value]) => `wrk.headers[${quoted(name)}] = ${quoted(value)}`,
+    ([name, value]) => `wrk.headers[ ${quoted(name)} ] = ${quoted(value)}`,
   )
   return ['wrk.method = "POST"', `wrk.body = ${quoted(order.body)}`, ...lines, WRK_REPORT].join(
     '\n',
@@ -78,7 +79,8 @@ export async function wrk(order: LoadOrder): Promise<LoadSample> {
 }
 
 function wrkSample(stdout: string): LoadSample {
-  const numbers = /REPORT ([\d ]+)/.exec(stdout)?.[1]?.split(' ').map(Number) ?? []
+  const numbers = /REPORT ([\d ]+)/.exec(stdout)?.[1]?.trim().split(' ').map(Number) ?? []
+  if (numbers.length !== 9) throw new Error(`wrk printed no report:\n${stdout}`)
   const [completed = 0, durationUs = 1, connect = 0, read = 0, write = 0] = numbers
   const [status = 0, timeout = 0, p50Us = 0, p99Us = 0] = numbers.slice(5)
   const failureKinds = { connect, read, write, status, timeout }
