@@ -4,10 +4,14 @@
  * (a 133-byte model held 3.6 GB; 78 MB without it).
  */
 
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Datatype, TensorSpec } from '../../core/bundle/plan.ts'
 
 export { Tensor }
+
+/** Which runtime reports are about. */
+export const RUNTIME = `onnxruntime-node ${env.versions.node ?? env.versions.common}`
+
 export type Feeds = Record<string, Tensor>
 export type Fetched = Readonly<Record<string, Tensor>>
 
@@ -67,6 +71,7 @@ const DATATYPES: Readonly<Record<string, Datatype>> = {
 
 function datatypeOf(type: string, name: string): Datatype {
   const datatype = DATATYPES[type]
-  if (datatype === undefined) throw new Error(`"${name}" has the element type ${type}`)
+  if (datatype === undefined)
+    throw new Error(`"${name}" has the element type ${type}, which cannot be served`)
   return datatype
 }

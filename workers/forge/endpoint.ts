@@ -1,0 +1,248 @@
+/**
+ * Forges one endpoint: find its model, load it, settle its plan, try it, run its test queries. What
+ * is wrong comes back as faults, so that the faults of all endpoints can be told together.
+ */
+
+import { join } from 'node:path'
+import { nowMs } from '../../core/base/clock.ts'
+import type { ErrorCode, Fault } from '../../core/base/errors.ts'
+import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { EndpointPlan, EndpointReport, PredictionPlan } from '../../core/bundle/plan.ts'
+import { LIMITS } from '../../core/config/limits.ts'
+import { Predictor } from '../onnx/predictor.ts'
+import { type Model, openModel } from '../onnx/session.ts'
+import type { ForgePhase } from '../protocol.ts'
+import { type BundleFiles, labelsFor, type ModelFile } from './model-file.ts'
+import { type QueriesRun, runTestQueries, tryBody } from './queries.ts'
+import { isGuess, rawBodies, withGivenRanks } from './raw.ts'
+import { isOutOfMemory, loadReason, shortReason } from './reasons.ts'
+import { planPrediction, type Signature } from './signature.ts'
+import { type Judged, judgeRaw, judgeRows, type RowTrial, tryAsRows } from './trial.ts'
+
+export interface EndpointTask {
+  readonly directory: string
+  readonly files: BundleFiles
+  readonly endpoint: ManifestEndpoint
+  /** Of the endpoint in the manifest, for faults. */
+  readonly path: string
+  readonly serviceId: string
+  readonly generationId: string
+  /** The endpoint's model without ZipMap; endpoints may share one. */
+  readonly modelFile: (model: string) => Promise<ModelFile>
+  readonly say: (phase: ForgePhase, detail: string) => void
+}
+
+export type EndpointForged =
+  | { readonly kind: 'forged'; readonly plan: EndpointPlan; readonly report: EndpointReport }
+  | { readonly kind: 'refused'; readonly code: ErrorCode; readonly faults: readonly Fault[] }
+
+type Found = Extract<ModelFile, { kind: 'found' }>
+
+export async function forgeEndpoint(task: EndpointTask): Promise<EndpointForged> {
+  const { endpoint } = task
+  const name = endpoint.model ?? ''
+  task.say('loading', `endpoint ${endpoint.id}: ${name}`)
+  const file = await task.modelFile(name)
+  if (file.kind === 'refused') return modelRefused(task, file.reason)
+  const startMs = nowMs()
+  let model: Model
+  try {
+    model = await openModel(join(task.directory, file.file))
+  } catch (error) {
+    return modelRefused(task, loadReason(name, error), error)
+  }
+  const loadMs = nowMs() - startMs
+  const timed = timedModel(model)
+  try {
+    return await tryModel(task, { file, model: timed, loadMs })
+  } finally {
+    await model.release()
+  }
+}
+
+/** A refusal by the runtime; `thrown` tells a lack of memory from a fault of the model. */
+function modelRefused(task: EndpointTask, reason: string, thrown: unknown = reason) {
+  const code: ErrorCode = isOutOfMemory(thrown) ? 'ERR_MODEL_LIMITS' : 'ERR_MODEL_REFUSED'
+  const faults = [{ path: `${task.path}.model`, reason }]
+  return { kind: 'refused', code, faults } as const
+}
+
+interface TimedModel extends Model {
+  /** How long the first run took that succeeded; 0 before. */
+  readonly firstRunMs: () => number
+}
+
+function timedModel(model: Model): TimedModel {
+  let firstRunMs = 0
+  return {
+    ...model,
+    firstRunMs: () => firstRunMs,
+    async run(feeds, outputs) {
+      const startMs = nowMs()
+      const fetched = await model.run(feeds, outputs)
+      if (firstRunMs === 0) firstRunMs = nowMs() - startMs
+      return fetched
+    },
+  }
+}
+
+interface Loaded {
+  readonly file: Found
+  readonly model: TimedModel
+  readonly loadMs: number
+}
+
+async function tryModel(task: EndpointTask, loaded: Loaded): Promise<EndpointForged> {
+  const { endpoint, path } = task
+  const { file, model } = loaded
+  task.say('testing', `endpoint ${endpoint.id}: first runs`)
+  const signature: Signature = {
+    model: file.file,
+    inputs: withGivenRanks(model.inputs, endpoint),
+    outputs: model.outputs,
+    labels: labelsFor(file.labels, endpoint),
+  }
+  const trial = await tryAsRows(model, signature, endpoint)
+  const outputs = trial?.outputs ?? signature.outputs
+  const planned = planPrediction({ ...signature, outputs }, endpoint, path)
+  if (planned.kind === 'faults') {
+    return { kind: 'refused', code: 'ERR_BUNDLE_INVALID', faults: planned.faults }
+  }
+  const tested = await testRun(task, { ...loaded, plan: planned.plan, trial })
+  if (tested.kind === 'refused') return tested
+  task.say('measuring', `endpoint ${endpoint.id}`)
+  const judged =
+    planned.plan.kind === 'RAW' || trial === null
+      ? await judgeRaw(model, planned.plan, tested.warmUp[0] ?? null)
+      : await judgeRows(planned.plan, trial, endpoint)
+  return forged(task, { ...loaded, plan: planned.plan, judged, tested })
+}
+
+interface Trying extends Loaded {
+  readonly plan: PredictionPlan
+  readonly trial: RowTrial | null
+}
+
+interface Tested {
+  readonly kind: 'tested'
+  readonly queries: QueriesRun['outcomes']
+  readonly warmUp: readonly string[]
+  /** What the model said to made-up bodies that it refused, where that proves nothing. */
+  readonly note: string | null
+}
+
+type TestResult = Tested | Extract<EndpointForged, { kind: 'refused' }>
+
+/** Test queries, or made-up bodies where there are none, run as they will be when served. */
+async function testRun(task: EndpointTask, trying: Trying): Promise<TestResult> {
+  const { endpoint, path } = task
+  const predictor = new Predictor(trying.model, endpointPlan(task, trying.plan, []), task)
+  const run = await runTestQueries(predictor, endpoint, path)
+  if (run.faults.length > 0) return { kind: 'refused', code: 'ERR_TEST_QUERY', faults: run.faults }
+  if (run.answered.length > 0) {
+    return { kind: 'tested', queries: run.outcomes, warmUp: warmUp(run.answered), note: null }
+  }
+  const { answered, refusal } = await tryMadeUp(predictor, trying)
+  const made = { name: 'made-up row', passed: answered.length > 0 }
+  const queries = [...run.outcomes, made]
+  if (refusal === null || answered.length > 0) {
+    return { kind: 'tested', queries, warmUp: warmUp(answered), note: null }
+  }
+  const note = `no test queries, and the model refused every made-up row: ${shortReason(refusal)}`
+  const name = endpoint.model ?? ''
+  if (isOutOfMemory(refusal) || !isGuessed(trying)) {
+    const reason = `${name} fails when it is run: ${shortReason(refusal)}`
+    return modelRefused(task, reason, refusal)
+  }
+  return { kind: 'tested', queries, warmUp: [], note }
+}
+
+/** Made-up bodies that were answered, up to three, else the last refusal. */
+async function tryMadeUp(predictor: Predictor, { plan, trial }: Trying) {
+  const bodies =
+    plan.kind === 'RAW' || trial === null
+      ? rawBodies(plan.inputs)
+      : trial.rows.accepted.slice(0, WARM_UPS).map(({ row }) => JSON.stringify({ features: row }))
+  let refusal = trial?.rows.refusal ?? null
+  const answered: string[] = []
+  for (const body of bodies) {
+    const tried = await tryBody(predictor, body)
+    if (tried.kind === 'answered') answered.push(body)
+    else refusal = tried.detail
+    if (answered.length > 0 && plan.kind === 'RAW') break
+  }
+  return { answered, refusal }
+}
+
+/** True when a person would know better values than zeros and random ones. */
+function isGuessed({ plan, trial }: Trying): boolean {
+  if (plan.kind === 'RAW' || trial === null) return isGuess(plan.inputs)
+  if (trial.rows.accepted.length > 0) return false
+  return plan.features.some(({ type, categories }) => type === 'string' && categories === null)
+}
+
+const WARM_UPS = 3
+const WARM_UP_BYTES = 1024 * 1024
+
+/** The plan is stored and sent about, so large bodies are kept only when there is no smaller. */
+function warmUp(bodies: readonly string[]): string[] {
+  const kept: string[] = []
+  let bytes = 0
+  for (const body of bodies.toSorted((a, b) => a.length - b.length)) {
+    bytes += body.length
+    if (kept.length === WARM_UPS || (kept.length > 0 && bytes > WARM_UP_BYTES)) break
+    kept.push(body)
+  }
+  return kept
+}
+
+function endpointPlan(
+  { endpoint }: EndpointTask,
+  prediction: PredictionPlan,
+  bodies: readonly string[],
+): EndpointPlan {
+  return {
+    id: endpoint.id,
+    type: 'STD_PREDICTION',
+    modelRef: endpoint.modelRef ?? endpoint.model ?? '',
+    timeoutMs: endpoint.timeoutMs ?? LIMITS.timeoutMs,
+    queue: {
+      maxRequests: endpoint.queue?.maxRequests ?? LIMITS.laneRequestsMax,
+      maxBytes: endpoint.queue?.maxBytes ?? LIMITS.laneBytesMax,
+    },
+    prediction,
+    warmUp: bodies,
+  }
+}
+
+interface Finished extends Loaded {
+  readonly plan: PredictionPlan
+  readonly judged: Judged
+  readonly tested: Tested
+}
+
+function forged(task: EndpointTask, finished: Finished): EndpointForged {
+  const { plan, judged, tested, file, model, loadMs } = finished
+  const { batchable, maxRows, cost, worstBatchMs } = judged
+  const prediction = { ...plan, batchable, maxRows }
+  const report: EndpointReport = {
+    endpointId: task.endpoint.id,
+    modelBytes: file.bytes,
+    loadMs: rounded(loadMs),
+    firstRunMs: rounded(model.firstRunMs()),
+    inputs: model.inputs,
+    outputs: plan.outputs,
+    zipMap: file.zipMap,
+    batchable,
+    batchReason: tested.note ?? judged.reason,
+    maxRows,
+    cost,
+    worstBatchMs: rounded(worstBatchMs),
+    testQueries: tested.queries,
+  }
+  return { kind: 'forged', plan: endpointPlan(task, prediction, tested.warmUp), report }
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 1_000) / 1_000
+}

@@ -1,0 +1,37 @@
+/**
+ * Makes one clear line of what ONNX Runtime says: its messages span lines and hold paths of this
+ * machine and of the one that compiled it, which help no author of a bundle.
+ */
+
+import { messageOf } from '../../core/base/errors.ts'
+
+const REASON_MAX = 400
+
+/** Source file, line and C++ signature of where the runtime threw. */
+const SOURCE_PLACE = /\S*onnxruntime_src\/\S+(?: [^\n]*?\)(?: const)?(?=[ ,:\n]))?/g
+const ABSOLUTE_PATH = /(?<![\w.])(?:\/[^\s/'":,]+){2,}/g
+
+export function shortReason(thrown: unknown): string {
+  const line = messageOf(thrown)
+    .replace(/^Load model from .*? failed: ?/s, '')
+    .replace(SOURCE_PLACE, '')
+    .replace(ABSOLUTE_PATH, '…')
+    .replace(/\s+/g, ' ')
+    .trim()
+  return line.length > REASON_MAX ? `${line.slice(0, REASON_MAX - 1)}…` : line
+}
+
+/** Why a file could not be opened as a model. */
+export function loadReason(model: string, thrown: unknown): string {
+  const reason = shortReason(thrown)
+  const foreign = /protobuf parsing failed|does not have a graph|INVALID_PROTOBUF/i.test(reason)
+  return foreign
+    ? `${model} is not an ONNX model: ${reason}`
+    : `${model} cannot be loaded: ${reason}`
+}
+
+/** True when the runtime ran into the memory limit of this process. */
+export function isOutOfMemory(thrown: unknown): boolean {
+  const message = messageOf(thrown)
+  return /bad_alloc|failed to allocate memory|allocation failed|out of memory/i.test(message)
+}
