@@ -58,12 +58,25 @@ interface Run {
   phase: ForgePhase | null
   detail: string
   answer: ForgeOutcome | null
-  overLimit: 'time' | 'memory' | null
+  /** Why the client ended it; null: it did not. */
+  ended: 'over time' | 'over memory' | 'node stops' | null
   readonly stderr: StderrTail
 }
 
-export function createForge(options: ForgeOptions): Forge {
+export interface ClosableForge extends Forge {
+  /** Ends what runs, at once; its bundles are refused. */
+  close(): void
+}
+
+export function createForge(options: ForgeOptions): ClosableForge {
+  const running = new Map<ChildProcess, Run>()
   return {
+    close() {
+      for (const [child, run] of running) {
+        run.ended = 'node stops'
+        killGroup(child)
+      }
+    },
     run(request, archiveBytes, onPhase) {
       const job: Job = {
         request,
@@ -71,20 +84,26 @@ export function createForge(options: ForgeOptions): Forge {
         timeMs: options.timeMs + (1000 * archiveBytes) / LIMITS.forgeBytesPerS,
         memoryBytes: Math.max(options.memoryBytesMin, 4 * archiveBytes + 2 * GIB),
       }
-      return runOne(options, job)
+      return runOne(options, job, running)
     },
   }
 }
 
-function runOne(options: ForgeOptions, job: Job): Promise<ForgeOutcome> {
+function runOne(
+  options: ForgeOptions,
+  job: Job,
+  running: Map<ChildProcess, Run>,
+): Promise<ForgeOutcome> {
   const { archive, directory } = job.request
   const stderr = new StderrTail([archive, directory])
-  const run: Run = { phase: null, detail: '', answer: null, overLimit: null, stderr }
+  const run: Run = { phase: null, detail: '', answer: null, ended: null, stderr }
   return new Promise((resolve) => {
     const child = startForge(options, job)
     const stopWatching = limit(options, job, child, run)
+    running.set(child, run)
     const end = (how: string): void => {
       stopWatching()
+      running.delete(child)
       const outcome = run.answer ?? verdict(job, run, how)
       logEnd(options.logger, job, outcome, how)
       resolve(outcome)
@@ -130,14 +149,14 @@ function startForge(options: ForgeOptions, job: Job): ChildProcess {
 
 /** Time by a timer; memory by the kernel, or by looking where it cannot. */
 function limit(options: ForgeOptions, job: Job, child: ChildProcess, run: Run): () => void {
-  const over = (what: 'time' | 'memory'): void => {
-    run.overLimit = what
+  const over = (why: 'over time' | 'over memory'): void => {
+    run.ended = why
     killGroup(child)
   }
-  const timer = setTimeout(() => over('time'), job.timeMs)
+  const timer = setTimeout(() => over('over time'), job.timeMs)
   const stopWatching =
     options.prlimit === null
-      ? watchMemory(child, job.memoryBytes, () => over('memory'))
+      ? watchMemory(child, job.memoryBytes, () => over('over memory'))
       : (): void => {}
   return () => {
     clearTimeout(timer)
@@ -161,11 +180,12 @@ function receive(child: ChildProcess, job: Job, run: Run, message: ForgeMessage)
 function verdict(job: Job, run: Run, how: string): ForgeOutcome {
   const when = run.phase === null ? 'before it began' : `while ${run.phase} ${run.detail}`.trim()
   const who = 'the process that tried the model'
-  if (run.overLimit === 'time' || how === 'SIGXCPU') {
+  if (run.ended === 'node stops') return refusal('ERR_STOPPING', 'the import was given up')
+  if (run.ended === 'over time' || how === 'SIGXCPU') {
     const seconds = Math.round(job.timeMs / 100) / 10
     return refusal('ERR_MODEL_LIMITS', `${who} did not finish within ${seconds} s: ended ${when}`)
   }
-  if (run.overLimit === 'memory' || run.stderr.saysOutOfMemory()) {
+  if (run.ended === 'over memory' || run.stderr.saysOutOfMemory()) {
     const gib = (job.memoryBytes / GIB).toFixed(1)
     return refusal('ERR_MODEL_LIMITS', `${who} needs more than ${gib} GiB of memory: ended ${when}`)
   }

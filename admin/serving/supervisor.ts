@@ -38,7 +38,7 @@ const STOP_GRACE_MS = 2_000
 export interface SupervisorOptions {
   readonly launch: Launch
   readonly config: ServeConfig
-  readonly metrics: { add(delta: MetricsDelta): void }
+  readonly metrics: { add(delta: MetricsDelta): void; disconnected(): void }
   readonly logger: Logger
 }
 
@@ -93,6 +93,11 @@ export class Supervisor implements Serving {
       if (this.#current !== null) this.#listenAtTheLatest(this.#current, LIMITS.loadMs)
       this.#listenWhenSettled()
     })
+  }
+
+  /** Ends a wait in open() that is of no use any more. */
+  giveUp(reason: string): void {
+    this.#tellOpened({ kind: 'failed', reason })
   }
 
   publish(state: DesiredState): void {
@@ -278,6 +283,7 @@ export class Supervisor implements Serving {
     for (const timer of current.timers) clearTimeout(timer)
     for (const settle of [...this.#collections.values()]) settle()
     this.#current = null
+    this.#options.metrics.disconnected()
     if (this.#stopping) return
     this.#lastExit = exit.how
     this.#shortLives = exit.aliveMs < SHORT_LIFE_MS ? this.#shortLives + 1 : 0

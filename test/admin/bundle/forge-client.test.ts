@@ -32,7 +32,13 @@ interface Ran {
   readonly ms: number
 }
 
-async function run(program: string, over: Partial<ForgeOptions> = {}): Promise<Ran> {
+/** `stopMs`: the node stops this long after the first phase. */
+interface RunOptions extends Partial<ForgeOptions> {
+  readonly stopMs?: number
+}
+
+async function run(program: string, given: RunOptions = {}): Promise<Ran> {
+  const { stopMs, ...over } = given
   programs += 1
   const entry = join(folder, `${programs}.mjs`)
   writeFileSync(entry, `process.once('message', (request) => {\n${program}\n})`)
@@ -56,7 +62,10 @@ async function run(program: string, over: Partial<ForgeOptions> = {}): Promise<R
     generationId: null,
     fileName: 'bundle.zip',
   }
-  const outcome = await forge.run(request, 0, (phase, detail) => phases.push(`${phase} ${detail}`))
+  const outcome = await forge.run(request, 0, (phase, detail) => {
+    phases.push(`${phase} ${detail}`)
+    if (stopMs !== undefined) setTimeout(() => forge.close(), stopMs)
+  })
   return { outcome, phases, ms: nowMs() - startMs }
 }
 
@@ -142,6 +151,11 @@ t.test('a child that never came to the bundle is not the bundle’s fault', asyn
 t.test('a child killed by the system', async (t) => {
   const ran = await run(`${TESTING}\nsetTimeout(() => process.kill(process.pid, 'SIGKILL'), 50)`)
   t.match(detailOf(ran, 'ERR_MODEL_LIMITS'), /killed by the system.*while testing endpoint predict/)
+})
+
+t.test('a child that runs when the node stops', async (t) => {
+  const ran = await run(`${TESTING}\nsetInterval(() => {}, 1000)`, { stopMs: 10 })
+  t.equal(detailOf(ran, 'ERR_STOPPING'), 'the import was given up')
 })
 
 const BOMB = `${TESTING}

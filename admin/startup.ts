@@ -1,0 +1,233 @@
+/**
+ * Brings the parts of a node up in the one order that is safe, and down again in reverse.
+ *
+ * Ports are looked at before anything is started; the state is open before serve runs; queries are
+ * accepted when every active generation is loaded; the admin API comes last, because what it does
+ * needs all the others. Whatever fails on the way, all that was opened is closed again.
+ */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { AppError, messageOf } from '../core/base/errors.ts'
+import type { Logger } from '../core/base/logger.ts'
+import type { ServeConfig } from '../core/channel/messages.ts'
+import type { Config } from '../core/config/config.ts'
+import { LIMITS } from '../core/config/limits.ts'
+import { MetricsStore } from '../core/metrics/store.ts'
+import { openAdminApi } from './api.ts'
+import { type ClosableForge, createForge, type ForgeOptions } from './bundle/forge-client.ts'
+import { demoCurl, importDemo } from './demo.ts'
+import { urlOf } from './greeting.ts'
+import { type Operations, openOperations } from './operations/operations.ts'
+import { whyNotFree } from './ports.ts'
+import type { Launch } from './serving/serve-process.ts'
+import { Supervisor } from './serving/supervisor.ts'
+import { Home } from './store/home.ts'
+import { LmdbStore } from './store/lmdb-store.ts'
+
+export interface NodeOptions {
+  readonly config: Config
+  readonly version: string
+  readonly launch: Launch
+  readonly forge: Omit<ForgeOptions, 'memoryBytesMin' | 'timeMs' | 'logger'>
+  /** Folder of demo.json and its bundles. */
+  readonly demoFolder: string
+  /** True: a person will read the first admin key; else it is kept in a file. */
+  readonly keyIsShown: boolean
+  /** Aborted when somebody wants the node to end before it is up. */
+  readonly aborted: AbortSignal
+  readonly logger: Logger
+}
+
+export interface RunningNode {
+  readonly url: string
+  readonly adminUrl: string
+  readonly firstAdminKey: string | null
+  readonly demoCurl: string | null
+  /** Answers what is in flight, closes everything. */
+  stop(): Promise<void>
+  /** For a second signal: nothing is waited for. */
+  kill(): void
+}
+
+/** A start that cannot succeed; the message is the one line that the user reads. */
+export class StartError extends AppError {
+  constructor(line: string) {
+    super('ERR_STARTING', line)
+  }
+}
+
+/** What was opened so far, to be closed in reverse. */
+class Opened {
+  readonly #closers: (() => unknown)[] = []
+
+  onClose(closer: () => unknown): void {
+    this.#closers.push(closer)
+  }
+
+  async close(logger: Logger): Promise<void> {
+    for (let closer = this.#closers.pop(); closer; closer = this.#closers.pop()) {
+      try {
+        await closer()
+      } catch (error) {
+        // The rest must be closed all the same.
+        logger.error({ reason: messageOf(error) }, 'closing failed')
+      }
+    }
+  }
+}
+
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const opened = new Opened()
+  try {
+    return await openAll(options, opened)
+  } catch (error) {
+    await opened.close(options.logger)
+    throw error
+  }
+}
+
+async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNode> {
+  const { config, logger } = options
+  checkTls(config)
+  await checkPorts(config)
+  const isNew = !existsSync(join(config.home, 'state', 'data.mdb'))
+  const parts = await openParts(options, opened)
+  const { operations, supervisor } = parts
+  const firstAdminKey = await firstKey(options, parts)
+  const queryPort = await openQueries(options, parts, opened)
+  const admin = await openAdminApi({ ...parts, config, version: options.version, logger })
+  opened.onClose(() => admin.close(config.drainMs))
+
+  const tls = config.tlsCert !== null
+  const url = urlOf(tls, config.host, queryPort)
+  if (config.demo ?? isNew) await demo(options, parts)
+  return {
+    url,
+    adminUrl: urlOf(tls, config.adminHost, admin.port),
+    firstAdminKey,
+    demoCurl: await demoCurl(operations, options.demoFolder, url),
+    stop: async () => {
+      // At the same time: both have `drainMs`, and an operation under way may need serve.
+      await Promise.all([admin.close(config.drainMs), supervisor.stop()])
+      await opened.close(logger)
+    },
+    kill: () => supervisor.kill(),
+  }
+}
+
+async function demo(options: NodeOptions, parts: Parts): Promise<void> {
+  const cancel = (): void => parts.forge.close()
+  options.aborted.addEventListener('abort', cancel)
+  await importDemo(parts.operations, options.demoFolder, options.logger)
+  options.aborted.removeEventListener('abort', cancel)
+  options.aborted.throwIfAborted()
+}
+
+interface Parts {
+  readonly home: Home
+  readonly forge: ClosableForge
+  readonly metrics: MetricsStore
+  readonly supervisor: Supervisor
+  readonly operations: Operations
+}
+
+async function openParts(options: NodeOptions, opened: Opened): Promise<Parts> {
+  const { config, logger } = options
+  const home = await openHome(config)
+  opened.onClose(() => home.close())
+  const store = await LmdbStore.open(home.state)
+  opened.onClose(() => store.close())
+
+  const { launch } = options
+  const metrics = new MetricsStore()
+  const supervisor = new Supervisor({ launch, config: serveConfig(options, home), metrics, logger })
+  const memoryBytesMin = config.forgeMemoryBytes
+  const forge = createForge({ ...options.forge, memoryBytesMin, timeMs: LIMITS.forgeMs, logger })
+  opened.onClose(() => forge.close())
+
+  const { keepPreviousMs, drainMs } = config
+  const common = { store, home, forge, metrics, logger, keepPreviousMs, drainMs }
+  const operations = await openOperations({ ...common, serving: supervisor })
+  opened.onClose(() => operations.close())
+  return { home, forge, metrics, supervisor, operations }
+}
+
+/** The port on which queries are answered, once all that is active has loaded. */
+async function openQueries(options: NodeOptions, parts: Parts, opened: Opened): Promise<number> {
+  const { supervisor } = parts
+  opened.onClose(() => supervisor.stop())
+  options.aborted.throwIfAborted()
+  options.aborted.addEventListener('abort', () => supervisor.giveUp('the node is stopping'))
+  supervisor.start()
+  const queries = await supervisor.open()
+  options.aborted.throwIfAborted()
+  if (queries.kind === 'listening') return queries.port
+  throw new StartError(
+    `queries cannot be served on --port ${options.config.port}: ${queries.reason}`,
+  )
+}
+
+function checkTls(config: Config): void {
+  for (const [flag, path] of [
+    ['--tls-cert', config.tlsCert],
+    ['--tls-key', config.tlsKey],
+  ] as const) {
+    if (path === null) continue
+    try {
+      readFileSync(path)
+    } catch (error) {
+      throw new StartError(`${flag}: ${messageOf(error)}`)
+    }
+  }
+}
+
+async function checkPorts(config: Config): Promise<void> {
+  const wishes = [
+    { host: config.host, port: config.port, flag: '--port' },
+    { host: config.adminHost, port: config.adminPort, flag: '--admin-port' },
+  ]
+  for (const wish of wishes) {
+    const reason = await whyNotFree(wish)
+    if (reason !== null) throw new StartError(reason)
+  }
+}
+
+async function openHome(config: Config): Promise<Home> {
+  try {
+    return await Home.open(config.home)
+  } catch (error) {
+    throw new StartError(`${messageOf(error)}; choose another data directory with --home`)
+  }
+}
+
+function serveConfig(options: NodeOptions, home: Home): ServeConfig {
+  const { config } = options
+  return {
+    host: config.host,
+    port: config.port,
+    tlsCert: config.tlsCert,
+    tlsKey: config.tlsKey,
+    threads: config.threads,
+    strictHeaders: config.strictHeaders,
+    bodyBytesMax: config.bodyBytesMax,
+    bodyBytesTotalMax: LIMITS.bodyBytesTotalMax,
+    connectionsMax: config.connectionsMax,
+    hangMs: config.hangMs,
+    drainMs: config.drainMs,
+    notAliveFile: join(home.root, 'apinode-not-alive.txt'),
+    version: options.version,
+    logLevel: config.logLevel,
+  }
+}
+
+/** The key when a person is there to read it; else a file, and its path in the log. */
+async function firstKey(options: NodeOptions, parts: Parts): Promise<string | null> {
+  const secret = await parts.operations.ensureAdminKey(options.config.adminKey)
+  if (secret === null || options.keyIsShown) return secret
+  const path = join(parts.home.root, 'first-admin-key')
+  await writeFile(path, `${secret}\n`, { mode: 0o600 })
+  options.logger.warn({ path }, 'the first admin key is in this file: move it to a safe place')
+  return null
+}
