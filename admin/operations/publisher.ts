@@ -11,7 +11,7 @@ import { nowMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { ObservedGeneration } from '../../core/channel/messages.ts'
-import type { Serving } from '../contracts.ts'
+import type { Serving, WarmOutcome } from '../contracts.ts'
 import type { Catalog } from './catalog.ts'
 import { buildDesiredState } from './desired.ts'
 import { type GenerationRef, Residents, refKey } from './residents.ts'
@@ -131,12 +131,23 @@ export class Publisher {
     // A failed attempt stays failed while it is desired: serve must be told to forget it first.
     if (this.observed(ref)?.state === 'failed') await this.#forget(ref)
     this.residents.markLoaded(ref)
-    const { serving } = this.#options
-    // What serve said before it knows of this revision may be about an earlier life.
-    await serving.whenApplied(this.publish())
-    const outcome = await serving.whenWarm(ref.serviceId, ref.generationId)
+    const outcome = await this.#outcomeOf(ref)
     if (outcome.kind === 'warm') return
     throw new AppError('ERR_LOAD_FAILED', `${refKey(ref)}: ${outcome.reason}`)
+  }
+
+  /**
+   * `warm` counts once serve knows of this revision, for before that it may be said of an earlier
+   * life of the generation; a failure counts at once, for the process may have died of this load.
+   */
+  async #outcomeOf(ref: GenerationRef): Promise<WarmOutcome> {
+    const { serving } = this.#options
+    const applied = serving.whenApplied(this.publish())
+    const warm = () => serving.whenWarm(ref.serviceId, ref.generationId)
+    const failed = new Promise<WarmOutcome>((resolve, reject) => {
+      warm().then((outcome) => (outcome.kind === 'failed' ? resolve(outcome) : undefined), reject)
+    })
+    return Promise.race([failed, applied.then(warm)])
   }
 
   async #forget(ref: GenerationRef): Promise<void> {

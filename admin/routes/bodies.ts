@@ -1,0 +1,80 @@
+/** JSON bodies of the admin API: what may be sent, and every fault of what was sent. */
+
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { Ajv, type ValidateFunction } from 'ajv'
+import { AppError } from '../../core/base/errors.ts'
+import { ID_PATTERN } from '../../core/base/ids.ts'
+
+// A misspelt field is refused: `allowedService` would otherwise make a key for everything.
+const strict = { additionalProperties: false }
+
+export const CreateServiceSchema = Type.Object(
+  { serviceId: Type.String({ pattern: ID_PATTERN }) },
+  strict,
+)
+
+export const CreateAuthKeySchema = Type.Object(
+  {
+    label: Type.Optional(Type.String({ maxLength: 256 })),
+    allowedServices: Type.Optional(
+      Type.Array(Type.String({ pattern: ID_PATTERN }), {
+        maxItems: 10_000,
+        description: 'Services this key can access; empty means all.',
+      }),
+    ),
+  },
+  strict,
+)
+
+export class BodyReader<Schema extends TSchema> {
+  readonly #validate: ValidateFunction
+
+  constructor(schema: Schema) {
+    this.#validate = new Ajv({ allErrors: true }).compile(schema)
+  }
+
+  /** The parsed body; an empty one is {}. Throws 400 with every fault. */
+  read(bytes: Uint8Array): Static<Schema> {
+    const value = parse(bytes)
+    if (this.#validate(value)) return value as Static<Schema>
+    const faults = (this.#validate.errors ?? []).map(({ instancePath, message, params }) => ({
+      path: pathOf(instancePath, params),
+      reason: message ?? 'is not valid',
+    }))
+    const detail = faults.map(({ path, reason }) => `${path} ${reason}`).join('; ')
+    throw new AppError('ERR_PARAMETER_INVALID', detail.slice(0, 1_000), faults)
+  }
+}
+
+/** Missing, any JSON and plain text are read as JSON: clients send bodies without a type. */
+export function requireJson(contentType: string, contentEncoding: string): void {
+  if (contentEncoding !== '' && contentEncoding.toLowerCase() !== 'identity') {
+    throw new AppError('ERR_BODY_TYPE', 'Content-Encoding is not supported here')
+  }
+  const [kind = '', ...parameters] = contentType.toLowerCase().split(';')
+  if (/^\s*(multipart\/|application\/x-www-form-urlencoded)/.test(kind)) {
+    throw new AppError('ERR_BODY_TYPE', 'send JSON, with Content-Type: application/json')
+  }
+  const charset = parameters.find((parameter) => parameter.trim().startsWith('charset='))
+  const name = charset?.split('=')[1]?.trim().replaceAll('"', '')
+  if (name === undefined || name === 'utf-8' || name === 'utf8') return
+  throw new AppError('ERR_BODY_TYPE', 'JSON is UTF-8')
+}
+
+function parse(bytes: Uint8Array): unknown {
+  if (bytes.length === 0) return {}
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch {
+    throw new AppError('ERR_BODY_INVALID', 'it is not JSON in UTF-8')
+  }
+}
+
+/** `/allowedServices/0` -> `allowedServices[0]`, and the name of a field that should not be. */
+function pathOf(instancePath: string, params: Readonly<Record<string, unknown>>): string {
+  const extra = params['additionalProperty'] ?? params['missingProperty']
+  const parts = instancePath.split('/').slice(1)
+  if (typeof extra === 'string') parts.push(extra.slice(0, 64))
+  const path = parts.map((part) => (/^\d+$/.test(part) ? `[${part}]` : `.${part}`)).join('')
+  return path.replace(/^\./, '') || 'the body'
+}

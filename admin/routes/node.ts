@@ -1,0 +1,35 @@
+/** Routes about the node itself: health, metrics, the document of this API. */
+
+import { AppError } from '../../core/base/errors.ts'
+import { exists } from '../store/home.ts'
+import { json } from './answers.ts'
+import type { CallHandler } from './call.ts'
+import { openApiDocument } from './openapi.ts'
+
+export const getHealth: CallHandler = ({ api }) => json(api.operations.health())
+
+/** Counts are exact right after the last answer, because serve is asked first. */
+export const getMetrics: CallHandler = async ({ api }) => {
+  await api.serving.collect()
+  return json(api.metrics.json())
+}
+
+export const getPrometheus: CallHandler = async ({ api }) => {
+  await api.serving.collect()
+  return {
+    status: 200,
+    body: api.metrics.prometheus(api.nodeInfo()),
+    contentType: 'text/plain; version=0.0.4; charset=utf-8',
+  }
+}
+
+export const getOpenApi: CallHandler = ({ api }) => json(openApiDocument(api.version))
+
+/** Alive means that queries are served; the file is how an operator takes the node out. */
+export const isAlive: CallHandler = async ({ api }) => {
+  if (await exists(api.notAliveFile)) {
+    throw new AppError('ERR_STOPPING', 'an operator has taken the node out of service')
+  }
+  if (!api.serving.status().listening) throw new AppError('ERR_STARTING')
+  return json({ alive: true })
+}

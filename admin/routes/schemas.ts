@@ -1,0 +1,147 @@
+/**
+ * What the admin API answers, as JSON Schema. Fields that other nodes' clients read come first in
+ * each; objects stay open, because adding a field is always compatible.
+ */
+
+import { type TSchema, Type } from '@sinclair/typebox'
+import { CreateAuthKeySchema, CreateServiceSchema } from './bodies.ts'
+
+const Time = Type.Integer({ format: 'int64', description: 'Milliseconds since the epoch.' })
+const Count = Type.Integer({ minimum: 0 })
+
+const Endpoint = Type.Object({
+  id: Type.String(),
+  type: Type.String({
+    enum: [
+      'STD_PREDICTION',
+      'CUSTOM_PREDICTION',
+      'R_PREDICTION',
+      'CUSTOM_R_PREDICTION',
+      'SQL_QUERY',
+      'DATASET_LOOKUP',
+      'R_FUNCTION',
+      'PYTHON_FUNCTION',
+    ],
+  }),
+  modelRef: Type.String({ description: 'The model that this endpoint uses.' }),
+})
+
+const Pool = Type.Object({
+  generationId: Type.String(),
+  state: Type.String({ description: 'loading, warm, active, draining, closed or failed' }),
+  reason: Type.Union([Type.String(), Type.Null()]),
+  threads: Count,
+  threadsLost: Count,
+  loadMs: Type.Union([Type.Number(), Type.Null()]),
+  queued: Count,
+  running: Count,
+  stoppedEndpoints: Type.Array(Type.String()),
+})
+
+const summaryFields = {
+  serviceId: Type.String(),
+  enabled: Type.Boolean(),
+  activeGeneration: Type.Optional(Type.String({ description: 'Absent when none is active.' })),
+  generationCount: Count,
+}
+
+const Mapping = Type.Object({
+  entries: Type.Array(Type.Object({ generation: Type.String(), proba: Type.Number() })),
+})
+
+const generationFields = {
+  generationId: Type.String(),
+  active: Type.Boolean(),
+  createdOn: Time,
+}
+
+const Durations = Type.Object(
+  Object.fromEntries(
+    ['count', 'mean', 'p50', 'p90', 'p95', 'p99', 'p999', 'max'].map((name) => [
+      name,
+      Type.Number(),
+    ]),
+  ),
+)
+
+const seriesFields = {
+  averageLatencyMs: Type.Number({ format: 'double' }),
+  errorCount: Type.Integer({ format: 'int64', description: 'Answers of 500 and above, or 429.' }),
+  latencyMs: Type.Object({
+    sinceStart: Type.Object({ total: Durations, queue: Durations, execute: Durations }),
+    lastMinute: Type.Object({ requestCount: Count, errorCount: Count, total: Durations }),
+  }),
+}
+
+export const SCHEMAS = {
+  CreateServiceRequest: CreateServiceSchema,
+  CreateAuthKeyRequest: CreateAuthKeySchema,
+  Done: Type.Object({ ok: Type.Boolean() }),
+  ServiceSummary: Type.Object(summaryFields),
+  Service: Type.Object({
+    ...summaryFields,
+    endpoints: Type.Array(Endpoint, { description: 'Of the active generation.' }),
+    createdOn: Time,
+    mapping: Mapping,
+    pools: Type.Array(Pool),
+  }),
+  GenerationSummary: Type.Object(generationFields),
+  Generation: Type.Object({
+    ...generationFields,
+    endpoints: Type.Array(Endpoint),
+    preloaded: Type.Boolean({ description: 'In memory.' }),
+    state: Type.String({
+      description: 'importing, imported, loading, warm, active, draining or failed',
+    }),
+    reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it failed.' }),
+    proba: Type.Number({ description: 'Share of the traffic of its service.' }),
+    sha256: Type.Optional(Type.String({ description: 'Of the content of the bundle.' })),
+    bytes: Type.Optional(Type.Integer({ description: 'On disk.' })),
+    sequence: Type.Optional(Type.Integer({ description: 'Order of import.' })),
+    report: Type.Optional(Type.Object({}, { description: 'What was measured at import.' })),
+    pool: Type.Optional(Type.Union([Pool, Type.Null()])),
+    phase: Type.Optional(Type.String({ description: 'Of an import under way.' })),
+    detail: Type.Optional(Type.String()),
+  }),
+  AuthKey: Type.Object({
+    id: Type.String(),
+    key: Type.Optional(Type.String({ description: 'Only in the answer that creates it.' })),
+    label: Type.String(),
+    createdOn: Time,
+    allowedServices: Type.Array(Type.String(), { description: 'Empty means all.' }),
+    unknownServices: Type.Array(Type.String(), { description: 'Allowed, but not deployed.' }),
+    lastUse: Type.Union([Time, Type.Null()]),
+  }),
+  Metrics: Type.Object({
+    totalRequests: Type.Integer({ format: 'int64' }),
+    activeRequests: Count,
+    ...seriesFields,
+    serviceMetrics: Type.Record(
+      Type.String(),
+      Type.Object({ requestCount: Type.Integer({ format: 'int64' }), ...seriesFields }),
+    ),
+  }),
+  HealthStatus: Type.Object({
+    status: Type.String({ enum: ['HEALTHY', 'DEGRADED', 'UNHEALTHY'] }),
+    details: Type.Object({
+      serving: Type.Object({ running: Type.Boolean(), listening: Type.Boolean() }),
+      services: Type.Record(Type.String(), Type.Object({ causes: Type.Array(Type.String()) })),
+      causes: Type.Array(Type.String()),
+    }),
+  }),
+  Alive: Type.Object({ alive: Type.Boolean() }),
+  Error: Type.Object({
+    errorType: Type.String(),
+    message: Type.String(),
+    detailedMessage: Type.String(),
+    code: Type.String({ description: 'Stable; README.md lists all of them.' }),
+    requestId: Type.String(),
+    faults: Type.Optional(
+      Type.Array(Type.Object({ path: Type.String(), reason: Type.String() }), {
+        description: 'Every fault of a bundle or of a body.',
+      }),
+    ),
+  }),
+} as const satisfies Readonly<Record<string, TSchema>>
+
+export type SchemaName = keyof typeof SCHEMAS

@@ -1,0 +1,32 @@
+/** Routes of services: parameters in, one operation, its answer out. */
+
+import { done, json, NO_CONTENT } from './answers.ts'
+import { BodyReader, CreateServiceSchema } from './bodies.ts'
+import type { CallHandler } from './call.ts'
+
+const createBody = new BodyReader(CreateServiceSchema)
+
+export const listServices: CallHandler = ({ api }) => json(api.operations.listServices())
+
+export const createService: CallHandler = async ({ api, body, actor }) => {
+  const { serviceId } = createBody.read(body)
+  return done(await api.operations.createService(serviceId, actor))
+}
+
+export const getService: CallHandler = ({ api, params }) =>
+  json(api.operations.getService(params['serviceId'] ?? ''))
+
+export const deleteService: CallHandler = async ({ api, params, actor }) => {
+  await api.operations.deleteService(params['serviceId'] ?? '', actor)
+  return NO_CONTENT
+}
+
+export const enableService: CallHandler = async ({ api, params, actor }) => {
+  await api.operations.enableService(params['serviceId'] ?? '', actor)
+  return done()
+}
+
+export const disableService: CallHandler = async ({ api, params, actor }) => {
+  await api.operations.disableService(params['serviceId'] ?? '', actor)
+  return done()
+}
