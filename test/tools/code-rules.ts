@@ -10,9 +10,9 @@ import { at, calledName, chainOf, lineOf, nodesOf, type Source } from './source.
 export const LINE_COLUMNS_MAX = 100
 export const FUNCTION_LINES_MAX = 60
 export const FILE_LINES_MAX = 400
-export const CASTS_MAX = 2
+const CASTS_MAX = 2
 /** Three is the rule of thumb, beyond it one options object; hot paths may take a fourth. */
-export const PARAMETERS_MAX = 4
+const PARAMETERS_MAX = 4
 
 const isProduct = (source: Source): boolean => !/^(bench|test)\//.test(source.path)
 const isTypeScript = (source: Source): boolean => source.path.endsWith('.ts')

@@ -11,7 +11,7 @@ import { ROOT } from './paths.ts'
 
 const README = join(ROOT, 'README.md')
 
-export function errorsMarkdown(): string {
+function errorsMarkdown(): string {
   const rows = Object.entries(ERROR_TABLE).map(
     ([code, { status, message }]) => `| \`${code}\` | ${status} | ${message} |`,
   )

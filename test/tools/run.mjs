@@ -57,7 +57,9 @@ async function main(args) {
 
 async function runSources(filters) {
   const sources = testSources().filter((path) => matches(path, filters))
-  if (sources.length === 0) return fail('no test file matches')
+  for (const text of filters) {
+    if (!sources.some((path) => matches(path, [text]))) fail(`no test file matches ${text}`)
+  }
   const shared = sources.filter((path) => !ALONE.test(path))
   await runFiles(shared.map(compiledOf), JOBS)
   await runFiles(sources.filter((path) => ALONE.test(path)).map(compiledOf), 1)
