@@ -68,7 +68,12 @@ async function startConstant(node: NodeServer): Promise<Server> {
   writeFileSync(file, JSON.stringify(content))
   try {
     const script = 'bench/peers/constant.ts'
-    return await startServer({ name: 'constant', script, args: [file] })
+    const constant = await startServer({ name: 'constant', script, args: [file] })
+    const copy = await ask(constant, NO_HEADERS)
+    const names = ({ headers: found }: Reply) => [...found.keys()].sort().join()
+    if (copy.text === answer.text && names(copy) === names(answer)) return constant
+    await constant.stop()
+    throw new Error(`constant answers other bytes: ${names(copy)} for ${names(answer)}`)
   } finally {
     rmSync(folder, { recursive: true })
   }
