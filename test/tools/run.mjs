@@ -60,8 +60,8 @@ async function runSources(filters) {
   for (const text of filters) {
     if (!sources.some((path) => matches(path, [text]))) fail(`no test file matches ${text}`)
   }
-  const shared = sources.filter((path) => !ALONE.test(path))
-  await runFiles(shared.map(compiledOf), JOBS)
+  const together = sources.filter((path) => !ALONE.test(path))
+  await runFiles(together.map(compiledOf), JOBS)
   await runFiles(sources.filter((path) => ALONE.test(path)).map(compiledOf), 1)
 }
 
