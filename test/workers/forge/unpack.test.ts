@@ -122,7 +122,7 @@ t.test('archives of the tools that people have', async (t) => {
       { cwd: source },
     )
     if (made.error !== undefined) {
-      t.skip(`${tool} is not installed here`)
+      t.pass(tool, { skip: `${tool} is not installed here` })
       continue
     }
     t.equal(made.status, 0, String(made.stderr))
