@@ -9,13 +9,15 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createSecureContext } from 'node:tls'
 import { AppError, messageOf } from '../core/base/errors.ts'
 import type { Logger } from '../core/base/logger.ts'
 import type { ServeConfig } from '../core/channel/messages.ts'
 import type { Config } from '../core/config/config.ts'
 import { LIMITS } from '../core/config/limits.ts'
+import type { NodeHttpServer } from '../core/http/node-http.ts'
 import { MetricsStore } from '../core/metrics/store.ts'
-import { openAdminApi } from './api.ts'
+import { notAliveFile, openAdminApi } from './api.ts'
 import { type ClosableForge, createForge, type ForgeOptions } from './bundle/forge-client.ts'
 import { demoCurl, importDemo } from './demo.ts'
 import { urlOf } from './greeting.ts'
@@ -97,7 +99,7 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   const { operations, supervisor } = parts
   const firstAdminKey = await firstKey(options, parts)
   const queryPort = await openQueries(options, parts, opened)
-  const admin = await openAdminApi({ ...parts, config, version: options.version, logger })
+  const admin = await openAdmin(options, parts)
   opened.onClose(() => admin.close(config.drainMs))
 
   const tls = config.tlsCert !== null
@@ -114,6 +116,16 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
       await opened.close(logger)
     },
     kill: () => supervisor.kill(),
+  }
+}
+
+async function openAdmin(options: NodeOptions, parts: Parts): Promise<NodeHttpServer> {
+  const { config, version, logger } = options
+  try {
+    return await openAdminApi({ ...parts, config, version, logger })
+  } catch (error) {
+    // It was free a moment ago; somebody was faster.
+    throw new StartError(`--admin-port ${config.adminPort}: ${messageOf(error)}`)
   }
 }
 
@@ -169,17 +181,23 @@ async function openQueries(options: NodeOptions, parts: Parts, opened: Opened): 
   )
 }
 
+/** Here, because a file that is no certificate would else end two processes in two ways. */
 function checkTls(config: Config): void {
-  for (const [flag, path] of [
-    ['--tls-cert', config.tlsCert],
-    ['--tls-key', config.tlsKey],
-  ] as const) {
-    if (path === null) continue
-    try {
-      readFileSync(path)
-    } catch (error) {
-      throw new StartError(`${flag}: ${messageOf(error)}`)
-    }
+  if (config.tlsCert === null || config.tlsKey === null) return
+  const cert = readPem('--tls-cert', config.tlsCert)
+  const key = readPem('--tls-key', config.tlsKey)
+  try {
+    createSecureContext({ cert, key })
+  } catch (error) {
+    throw new StartError(`--tls-cert and --tls-key cannot be used: ${messageOf(error)}`)
+  }
+}
+
+function readPem(flag: string, path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new StartError(`${flag}: ${messageOf(error)}`)
   }
 }
 
@@ -216,7 +234,7 @@ function serveConfig(options: NodeOptions, home: Home): ServeConfig {
     connectionsMax: config.connectionsMax,
     hangMs: config.hangMs,
     drainMs: config.drainMs,
-    notAliveFile: join(home.root, 'apinode-not-alive.txt'),
+    notAliveFile: notAliveFile(home),
     version: options.version,
     logLevel: config.logLevel,
   }

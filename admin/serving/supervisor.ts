@@ -7,6 +7,7 @@
  */
 
 import { assertNever } from '../../core/base/assert.ts'
+import { wallMs } from '../../core/base/clock.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type {
   DesiredState,
@@ -49,6 +50,7 @@ export type Opened =
 /** What is known of the process that runs now. */
 interface Running {
   readonly handle: ServeHandle
+  readonly startedOn: number
   observed: ObservedState | null
   desiredSent: boolean
   listenSent: boolean
@@ -156,6 +158,11 @@ export class Supervisor implements Serving {
     }
   }
 
+  /** Wall clock, for metrics; null while none runs. */
+  startedOn(): number | null {
+    return this.#current?.startedOn ?? null
+  }
+
   /** All that is in flight is answered, for at most `drainMs`; true when serve ended by itself. */
   async stop(): Promise<boolean> {
     this.#stopping = true
@@ -187,6 +194,7 @@ export class Supervisor implements Serving {
     const handle = this.#options.launch({ ...this.#options.config, port: this.#port })
     const current: Running = {
       handle,
+      startedOn: wallMs(),
       observed: null,
       desiredSent: false,
       listenSent: false,
