@@ -77,7 +77,6 @@ function createOperations(context: Context) {
     /** No timer is left afterwards; the store is closed by its owner. */
     close: () => publisher.close(),
 
-    isNew: () => catalog.services().length === 0,
     ensureAdminKey: (envSecret: string | null) => keys.ensureAdminKey(context, envSecret),
     verifyAdmin: (authorization: string) => keys.verifyAdmin(context, authorization),
     health: (): HealthView => healthView(context),

@@ -1,0 +1,332 @@
+/**
+ * A control plane for tests: the real store, operations, routes and listener, with the serving
+ * process and the forge replaced by in-memory parties of the same contracts. Whole nodes are
+ * tested elsewhere; here loads can be made slow or fail on purpose, and time is short.
+ */
+
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Forge, ForgeOutcome, Serving, WarmOutcome } from '../../admin/contracts.ts'
+import { type Operations, openOperations } from '../../admin/operations/operations.ts'
+import { createAdminApi } from '../../admin/routes/admin-api.ts'
+import { Home } from '../../admin/store/home.ts'
+import { LmdbStore } from '../../admin/store/lmdb-store.ts'
+import { type Logger, SILENT } from '../../core/base/logger.ts'
+import type { GenerationPlan } from '../../core/bundle/plan.ts'
+import type {
+  DesiredState,
+  GenerationState,
+  ObservedGeneration,
+  ObservedState,
+} from '../../core/channel/messages.ts'
+import { BodyBudget } from '../../core/http/body-budget.ts'
+import { NodeHttpServer } from '../../core/http/node-http.ts'
+import { MetricsStore } from '../../core/metrics/store.ts'
+import type { ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
+
+const DRAIN_MS = 20
+const TICK_MS = 2
+
+interface Held {
+  state: GenerationState
+  reason: string | null
+  readonly since: number
+}
+
+/** Follows the desired state as a serving process does: loads, routes, drains, forgets. */
+export class MemoryServing implements Serving {
+  /** By `service/generation`: how long a load takes, and why it fails. */
+  readonly loadMs = new Map<string, number>()
+  readonly failures = new Map<string, string>()
+  readonly published: DesiredState[] = []
+  /** While true nothing that is published is applied. */
+  stalled = false
+  applyMs = 300
+  running = true
+  readonly #held = new Map<string, Held>()
+  #desired: DesiredState | null = null
+  #applied = 0
+
+  publish(state: DesiredState): void {
+    this.published.push(state)
+    this.#desired = state
+    setImmediate(() => this.#apply())
+  }
+
+  resume(): void {
+    this.stalled = false
+    this.#apply()
+  }
+
+  async whenApplied(revision: number): Promise<boolean> {
+    for (let waitedMs = 0; waitedMs < this.applyMs; waitedMs += TICK_MS) {
+      if (this.#applied >= revision) return true
+      await sleep(TICK_MS)
+    }
+    return this.#applied >= revision
+  }
+
+  async whenWarm(serviceId: string, generationId: string): Promise<WarmOutcome> {
+    const key = `${serviceId}/${generationId}`
+    for (let waitedMs = 0; waitedMs < 3_000; waitedMs += TICK_MS) {
+      const held = this.#held.get(key)
+      if (held?.state === 'warm' || held?.state === 'active') return { kind: 'warm' }
+      if (held?.state === 'failed') return { kind: 'failed', reason: held.reason ?? '' }
+      await sleep(TICK_MS)
+    }
+    return { kind: 'failed', reason: 'it was not warm in time' }
+  }
+
+  observed(): ObservedState | null {
+    if (!this.running) return null
+    const generations = [...this.#held].map(([key, held]) => observedOf(key, held))
+    return { revision: this.#applied, generations, connections: 0 }
+  }
+
+  async collect(): Promise<void> {}
+
+  status() {
+    const pid = this.running ? 1 : null
+    return { pid, listening: this.running, server: null, replaced: 0, lastExit: null }
+  }
+
+  stateOf(key: string): GenerationState | undefined {
+    return this.#held.get(key)?.state
+  }
+
+  #apply(): void {
+    const desired = this.#desired
+    if (this.stalled || desired === null || desired.revision === this.#applied) return
+    const wanted = new Set(desired.generations.map((g) => `${g.serviceId}/${g.generationId}`))
+    for (const key of wanted) if (!this.#isHeld(key)) this.#load(key)
+    for (const key of this.#held.keys()) if (!wanted.has(key)) this.#drain(key)
+    this.#route(desired)
+    this.#applied = desired.revision
+  }
+
+  #isHeld(key: string): boolean {
+    const state = this.#held.get(key)?.state
+    return state !== undefined && state !== 'draining'
+  }
+
+  #load(key: string): void {
+    const held: Held = { state: 'loading', reason: null, since: this.#applied }
+    this.#held.set(key, held)
+    setTimeout(() => {
+      if (this.#held.get(key) !== held) return
+      held.reason = this.failures.get(key) ?? null
+      held.state = held.reason === null ? 'warm' : 'failed'
+      if (this.#desired !== null) this.#route(this.#desired)
+    }, this.loadMs.get(key) ?? 0)
+  }
+
+  #drain(key: string): void {
+    const held = this.#held.get(key)
+    if (held === undefined || held.state === 'draining') return
+    if (held.state === 'failed' || held.state === 'loading') {
+      this.#held.delete(key)
+      return
+    }
+    held.state = 'draining'
+    setTimeout(() => {
+      if (this.#held.get(key) === held) this.#held.delete(key)
+    }, DRAIN_MS)
+  }
+
+  #route(desired: DesiredState): void {
+    const mapped = new Set(
+      desired.services.flatMap(({ serviceId, enabled, mapping }) =>
+        enabled ? mapping.map(({ generationId }) => `${serviceId}/${generationId}`) : [],
+      ),
+    )
+    for (const [key, held] of this.#held) {
+      if (held.state === 'warm' && mapped.has(key)) held.state = 'active'
+      if (held.state === 'active' && !mapped.has(key)) held.state = 'warm'
+    }
+  }
+}
+
+function observedOf(key: string, held: Held): ObservedGeneration {
+  const [serviceId = '', generationId = ''] = key.split('/')
+  const { state, reason } = held
+  const idle = { threads: 1, threadsLost: 0, loadMs: null, queued: 0, running: 0 }
+  return { serviceId, generationId, state, reason, ...idle, stoppedEndpoints: [] }
+}
+
+/** The archive of these tests: JSON that says what a forge would find. */
+export interface FakeBundle {
+  readonly generationId?: string
+  readonly content?: string
+  readonly refuse?: Omit<Extract<ForgeOutcome, { kind: 'refused' }>, 'kind'>
+}
+
+export function bundle(content: FakeBundle): Buffer {
+  return Buffer.from(JSON.stringify(content))
+}
+
+/** Answers what the archive says, and waits at the gate when there is one. */
+export class MemoryForge implements Forge {
+  gate: Promise<void> | null = null
+  readonly requests: ForgeRequest[] = []
+
+  async run(
+    request: ForgeRequest,
+    _archiveBytes: number,
+    onPhase: (phase: ForgePhase, detail: string) => void,
+  ): Promise<ForgeOutcome> {
+    this.requests.push(request)
+    onPhase('loading', 'model.onnx')
+    if (this.gate !== null) await this.gate
+    const found: FakeBundle = JSON.parse(readFileSync(request.archive, 'utf8'))
+    if (found.refuse !== undefined) return { kind: 'refused', ...found.refuse }
+    const content = found.content ?? ''
+    writeFileSync(join(request.directory, 'model.onnx'), content)
+    const named = request.generationId ?? request.fileName?.replace(/\.zip$/, '') ?? 'unnamed'
+    return {
+      kind: 'forged',
+      generationId: found.generationId ?? named,
+      contentSha256: createHash('sha256').update(content).digest('hex'),
+      plan: PLAN,
+      report: REPORT,
+    }
+  }
+}
+
+const PLAN: GenerationPlan = {
+  planVersion: 1,
+  authorization: { method: 'API_KEYS', keys: [] },
+  threads: null,
+  endpoints: [
+    {
+      id: 'score',
+      type: 'STD_PREDICTION',
+      modelRef: 'model.onnx',
+      timeoutMs: 1_000,
+      queue: { maxRequests: 10, maxBytes: 1_000 },
+      prediction: {
+        kind: 'RAW',
+        model: 'model.onnx',
+        inputs: [],
+        features: [],
+        outputs: [],
+        label: null,
+        probabilities: null,
+        value: null,
+        classes: [],
+        threshold: null,
+        batchable: true,
+        maxRows: 64,
+      },
+      warmUp: [],
+    },
+  ],
+}
+
+const REPORT = {
+  forgedOn: 1,
+  durationMs: 1,
+  peakMemoryBytes: 1,
+  runtime: 'memory',
+  files: 1,
+  unpackedBytes: 1,
+  endpoints: [],
+}
+
+export interface ControlPlane {
+  readonly directory: string
+  readonly home: Home
+  readonly store: LmdbStore
+  readonly operations: Operations
+  readonly serving: MemoryServing
+  readonly forge: MemoryForge
+  close(): Promise<void>
+}
+
+export interface ControlPlaneOptions {
+  /** An earlier control plane's directory, to start where it ended. */
+  readonly directory?: string
+  readonly keepPreviousMs?: number
+  readonly logger?: Logger
+}
+
+export function temporaryDirectory(t: { teardown(callback: () => void): void }): string {
+  const directory = mkdtempSync(join(tmpdir(), 'switchyard-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+export async function openControlPlane(
+  directory: string,
+  options: ControlPlaneOptions = {},
+): Promise<ControlPlane> {
+  const home = await Home.open(directory)
+  const store = await LmdbStore.open(home.state)
+  const serving = new MemoryServing()
+  const forge = new MemoryForge()
+  const operations = await openOperations({
+    store,
+    home,
+    serving,
+    forge,
+    metrics: new MetricsStore(),
+    logger: options.logger ?? SILENT,
+    keepPreviousMs: options.keepPreviousMs ?? 60_000,
+    drainMs: 1_000,
+  })
+  const close = async (): Promise<void> => {
+    operations.close()
+    await store.close()
+    await home.close()
+  }
+  return { directory, home, store, operations, serving, forge, close }
+}
+
+export interface AdminListener {
+  readonly url: string
+  readonly port: number
+  close(): Promise<void>
+}
+
+export async function listenAdmin(
+  plane: ControlPlane,
+  options: { readonly metricsPublic?: boolean; readonly logger?: Logger } = {},
+): Promise<AdminListener> {
+  const logger = options.logger ?? SILENT
+  const handler = createAdminApi({
+    operations: plane.operations,
+    serving: plane.serving,
+    metrics: new MetricsStore(),
+    nodeInfo: () => ({
+      version: '0.0.0',
+      nodeVersion: process.version,
+      uptimeS: 1,
+      services: plane.operations.listServices().length,
+      generationsLoaded: 0,
+      serveReplacements: 0,
+      processes: [],
+    }),
+    home: plane.home,
+    notAliveFile: join(plane.directory, 'apinode-not-alive.txt'),
+    metricsPublic: options.metricsPublic ?? false,
+    version: '0.0.0',
+    logger,
+  })
+  const server = await NodeHttpServer.listen(
+    {
+      host: '127.0.0.1',
+      port: 0,
+      tlsCert: null,
+      tlsKey: null,
+      connectionsMax: 100,
+      budget: new BodyBudget(4 * 1024 * 1024),
+      version: '0.0.0',
+      logger,
+    },
+    handler,
+  )
+  const { port } = server
+  return { url: `http://127.0.0.1:${port}`, port, close: () => server.close(1_000) }
+}
