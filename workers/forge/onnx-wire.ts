@@ -22,7 +22,7 @@ export interface Range {
   readonly end: number
 }
 
-export const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
+const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 
 /** One field of a message: `start` is its tag, `value` what follows tag and length. */
 export interface Field extends Range {

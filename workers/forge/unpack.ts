@@ -220,11 +220,14 @@ async function writeAll(
   const wanted = parts.filter(({ entry }) => !isClutter(entry.name))
   const bytesTotal = wanted.reduce((sum, { entry }) => sum + entry.bytes, 0)
   const files: UnpackedFile[] = []
+  const folders = new Set<string>()
   let bytes = 0
   for (const part of wanted) {
     const { name } = part.entry
     const path = join(target.directory, name)
-    await mkdir(part.entry.isDirectory ? path : dirname(path), { recursive: true, mode: 0o700 })
+    const folder = part.entry.isDirectory ? path : dirname(path)
+    if (!folders.has(folder)) await mkdir(folder, { recursive: true, mode: 0o700 })
+    folders.add(folder)
     if (part.entry.isDirectory) continue
     const onBytes = (count: number) => {
       bytes += count
@@ -261,9 +264,8 @@ const MANIFEST = 'service.json'
 export function manifestPath(files: readonly UnpackedFile[]): ManifestPlace {
   if (files.some((file) => file.path === MANIFEST)) return { kind: 'found', path: MANIFEST }
   const deeper = files.find((file) => file.path.endsWith(`/${MANIFEST}`))
-  const reason =
-    deeper === undefined
-      ? `${MANIFEST} is missing: it must be at the root of the ZIP`
-      : `${MANIFEST} lies in ${showName(deeper.path.slice(0, -MANIFEST.length))}, it must be at the root of the ZIP`
+  const folder = deeper === undefined ? null : deeper.path.slice(0, -MANIFEST.length)
+  const found = folder === null ? 'is missing' : `lies in ${showName(folder)}`
+  const reason = `${MANIFEST} ${found}, it must be at the root of the ZIP`
   return { kind: 'missing', fault: { path: MANIFEST, reason } }
 }

@@ -86,7 +86,9 @@ interface DataSource {
 function openData(archive: FileHandle, { entry, data }: Part): DataSource {
   const packed = readRange(archive, data.start, data.end)
   if (entry.method !== DEFLATED) return { chunks: packed, usedBytes: () => entry.packedBytes }
-  const inflate = createInflateRaw({ chunkSize: CHUNK_BYTES })
+  // One byte of room more than declared, so that a longer file shows itself in the first piece.
+  const chunkSize = Math.max(64, Math.min(CHUNK_BYTES, entry.bytes + 1))
+  const inflate = createInflateRaw({ chunkSize })
   // A failure reaches whoever iterates over `inflate`; leaving the loop early ends the reading.
   pipeline(Readable.from(packed), inflate, () => {})
   return { chunks: inflate, usedBytes: () => inflate.bytesWritten }

@@ -98,7 +98,8 @@ export class NameTable {
       return null
     }
     if (known.path !== path) {
-      return `"${showName(path)}" differs from "${showName(known.path)}" in case or Unicode form only`
+      const names = `"${showName(path)}" differs from "${showName(known.path)}"`
+      return `${names} in case or Unicode form only`
     }
     if (known.kind !== kind) return `"${showName(path)}" is both a file and a directory`
     if (explicit && known.explicit) return 'the name is there twice'

@@ -133,7 +133,7 @@ function refusal(scan: ModelScan, zipMaps: readonly NodeScan[]): string | null {
   return null
 }
 
-/** In the order of the graph's outputs. A ZipMap whose output nobody asked for is not among them. */
+/** In the order of the graph's outputs; a ZipMap whose output nobody asked for is not there. */
 function zipMapOutputs(scan: ModelScan, zipMaps: readonly NodeScan[]): ZipMapOutput[] {
   const labels = new Map(zipMaps.map((node) => [node.outputs[0] ?? '', node.labels?.labels ?? []]))
   return scan.outputs.flatMap(({ name }) => {

@@ -68,17 +68,18 @@ function onnxFiles(folder: string): string[] {
   return paths.filter((path) => path.endsWith('.onnx')).map((path) => join(folder, path))
 }
 
+const weights = {
+  name: 'w',
+  type: 'float',
+  dims: [2],
+  data: [],
+  externalFile: 'w/m.data',
+} as const
+const add = { op: 'Add', inputs: ['x', 'w'], outputs: ['scores'] }
+const adding: ModelSpec = { inputs: [x], outputs: [scores], nodes: [add], initializers: [weights] }
+
 t.test('facts: versions, nodes, and files with weights', async (t) => {
-  const weights = {
-    name: 'w',
-    type: 'float',
-    dims: [2],
-    data: [],
-    externalFile: 'w/m.data',
-  } as const
-  const add = { op: 'Add', inputs: ['x', 'w'], outputs: ['scores'] }
-  const spec: ModelSpec = { inputs: [x], outputs: [scores], nodes: [add], initializers: [weights] }
-  t.same(await modelFacts(fileOf(onnxModel(spec))), {
+  t.same(await modelFacts(fileOf(onnxModel(adding))), {
     kind: 'facts',
     irVersion: 10,
     producer: 'switchyard-test',
@@ -90,6 +91,9 @@ t.test('facts: versions, nodes, and files with weights', async (t) => {
     nodeCount: 1,
     externalFiles: [{ path: 'w/m.data', bytesMin: 0 }],
   })
+})
+
+t.test('a model reads no files but those of its bundle', async (t) => {
   const bad = [
     '/etc/passwd',
     '../x',
@@ -123,7 +127,7 @@ t.test('facts: versions, nodes, and files with weights', async (t) => {
       { nodes: [constant], ...hidden },
       { nodes: [branch], ...hidden },
     ]) {
-      t.match(await modelFacts(fileOf(onnxModel({ ...spec, ...where }))), {
+      t.match(await modelFacts(fileOf(onnxModel({ ...adding, ...where }))), {
         kind: 'refused',
         reason: /^external data "/,
       })
