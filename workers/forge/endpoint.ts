@@ -12,12 +12,20 @@ import { LIMITS } from '../../core/config/limits.ts'
 import { Predictor } from '../onnx/predictor.ts'
 import { type Model, openModel } from '../onnx/session.ts'
 import type { ForgePhase } from '../protocol.ts'
+import { listText } from './inputs.ts'
 import { type BundleFiles, labelsFor, type ModelFile } from './model-file.ts'
 import { type QueriesRun, runTestQueries, tryBody } from './queries.ts'
 import { isGuess, rawBodies, withGivenRanks } from './raw.ts'
 import { isOutOfMemory, loadReason, shortReason } from './reasons.ts'
 import { planPrediction, type Signature } from './signature.ts'
-import { type Judged, judgeRaw, judgeRows, type RowTrial, tryAsRows } from './trial.ts'
+import {
+  foreignLabel,
+  type Judged,
+  judgeRaw,
+  judgeRows,
+  type RowTrial,
+  tryAsRows,
+} from './trial.ts'
 
 export interface EndpointTask {
   readonly directory: string
@@ -108,6 +116,8 @@ async function tryModel(task: EndpointTask, loaded: Loaded): Promise<EndpointFor
   if (planned.kind === 'faults') {
     return { kind: 'refused', code: 'ERR_BUNDLE_INVALID', faults: planned.faults }
   }
+  const foreign = trial === null ? null : foreignLabel(planned.plan, trial)
+  if (foreign !== null) return wrongClasses(path, foreign, planned.plan)
   const tested = await testRun(task, { ...loaded, plan: planned.plan, trial })
   if (tested.kind === 'refused') return tested
   task.say('measuring', `endpoint ${endpoint.id}`)
@@ -116,6 +126,12 @@ async function tryModel(task: EndpointTask, loaded: Loaded): Promise<EndpointFor
       ? await judgeRaw(model, planned.plan, tested.warmUp[0] ?? null)
       : await judgeRows(planned.plan, trial, endpoint)
   return forged(task, { ...loaded, plan: planned.plan, judged, tested })
+}
+
+function wrongClasses(path: string, label: string, plan: PredictionPlan): EndpointForged {
+  const reason = `the model answered the label "${label}", the classes are ${listText(plan.classes)}`
+  const faults = [{ path: `${path}.classes`, reason }]
+  return { kind: 'refused', code: 'ERR_BUNDLE_INVALID', faults }
 }
 
 interface Trying extends Loaded {

@@ -9,11 +9,14 @@ const REASON_MAX = 400
 
 /** Source file, line and C++ signature of where the runtime threw. */
 const SOURCE_PLACE = /\S*onnxruntime_src\/\S+(?: [^\n]*?\)(?: const)?(?=[ ,:\n]))?/g
+const FAILED_NODE =
+  /Non-zero status code returned while running (\S+) node\. Name:'[^']*' Status Message: /g
 const ABSOLUTE_PATH = /(?<![\w.])(?:\/[^\s/'":,]+){2,}/g
 
 export function shortReason(thrown: unknown): string {
   const line = messageOf(thrown)
     .replace(/^Load model from .*? failed: ?/s, '')
+    .replace(FAILED_NODE, '$1 node: ')
     .replace(SOURCE_PLACE, '')
     .replace(ABSOLUTE_PATH, '…')
     .replace(/\s+/g, ' ')

@@ -213,25 +213,35 @@ function roleFaults({ label, probabilities }: Roles, path: string): Fault[] {
 function classesOf(context: RowContext): readonly string[] {
   const { signature, endpoint, path, faults, roles, kind } = context
   const columns = columnsOf(roles.probabilities)
-  const given = endpoint.classes?.map(String)
   const binary = kind === 'BINARY_CLASSIFICATION'
-  if (columns !== null && given !== undefined && !fits(given.length, columns, binary)) {
-    const name = roles.probabilities?.name
-    const reason = `${given.length} classes are listed, output "${name}" has ${columns} columns`
-    faults.push({ path: `${path}.classes`, reason })
+  const given = endpoint.classes?.map(String)
+  if (given !== undefined) {
+    if (columns !== null && !fits(given.length, columns, binary)) {
+      const name = roles.probabilities?.name
+      const reason = `${given.length} classes are listed, output "${name}" has ${columns} columns`
+      faults.push({ path: `${path}.classes`, reason })
+    }
+    return given
   }
-  if (given !== undefined) return given
-  const own = signature.labels
-  if (own !== null && (columns === null || fits(own.length, columns, binary))) return own
-  const count = columns === null || columns === 1 ? (binary ? 2 : 0) : columns
-  if (binary && count !== 2) {
-    const reason = `BINARY_CLASSIFICATION has 2 classes, output "${roles.probabilities?.name}" has`
-    faults.push({ path: `${path}.prediction`, reason: `${reason} ${count} columns` })
-  }
-  if (count === 0 && roles.probabilities !== null) {
+  const classes = ownClasses(signature.labels, columns, binary)
+  if (binary && classes.length !== 2) {
+    const reason = `BINARY_CLASSIFICATION has 2 classes, the model has ${classes.length}`
+    faults.push({ path: `${path}.prediction`, reason })
+  } else if (classes.length === 0 && roles.probabilities !== null) {
     const reason = 'the model does not say how many classes it has: list them'
     faults.push({ path: `${path}.classes`, reason })
   }
+  return classes
+}
+
+/** Labels that the model holds, where they fit its columns, else a number for each column. */
+function ownClasses(
+  labels: readonly string[] | null,
+  columns: number | null,
+  binary: boolean,
+): readonly string[] {
+  if (labels !== null && (columns === null || fits(labels.length, columns, binary))) return labels
+  const count = columns === null || columns === 1 ? (binary ? 2 : 0) : columns
   return Array.from({ length: count }, (_, i) => String(i))
 }
 

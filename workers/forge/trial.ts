@@ -58,6 +58,19 @@ async function twoRows(
   }
 }
 
+/** A label that the model gave in its trial and that is no class, nor the index of one; else null. */
+export function foreignLabel(plan: PredictionPlan, { rows }: RowTrial): string | null {
+  const { label, classes } = plan
+  if (label === null || classes.length === 0) return null
+  const byIndex = !classes.every((name) => String(Number(name)) === name)
+  for (const { outputs } of rows.accepted) {
+    const value = outputs[label]?.data[0]
+    const isIndex = byIndex && typeof value !== 'string' && classes[Number(value)] !== undefined
+    if (value !== undefined && !isIndex && !classes.includes(String(value))) return String(value)
+  }
+  return null
+}
+
 export interface Judged extends Batchable, Measured {
   readonly maxRows: number
 }
