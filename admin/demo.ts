@@ -62,7 +62,8 @@ export async function demoCurl(
     const { activeGeneration } = operations.getService(demo.service)
     if (activeGeneration !== demo.generation) return null
     const path = `/public/api/v1/${demo.service}/${demo.endpoint}/predict`
-    return `curl ${url}${path} -d ${quoted(JSON.stringify(demo.body))}`
+    const type = "-H 'Content-Type: application/json'"
+    return `curl ${type} ${url}${path} -d ${quoted(JSON.stringify(demo.body))}`
   } catch {
     // Deleted, or this installation came without the demo.
     return null

@@ -31,6 +31,8 @@ async function startControl(): Promise<void> {
 
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const missing = 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND'
-  return missing ? `${error.message}; run "npm ci"` : (error.stack ?? error.message)
+  if (!('code' in error && error.code === 'ERR_MODULE_NOT_FOUND'))
+    return error.stack ?? error.message
+  const cure = error.message.includes('Cannot find package') ? 'npm ci' : 'npm run build -- --force'
+  return `${error.message}; run "${cure}"`
 }

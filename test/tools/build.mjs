@@ -7,7 +7,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -45,8 +45,11 @@ function say(line) {
 
 /** Exit code. */
 function build() {
-  if (isFresh() && !process.argv.includes('--force')) return 0
+  const forced = process.argv.includes('--force')
+  if (isFresh() && !forced) return 0
   if (!existsSync(COMPILER)) return useWhatIsThere()
+  // tsc writes only what it believes to be absent, and does not look.
+  if (forced || !existsSync(ENTRY)) rmSync(join(ROOT, 'dist', '.tsbuildinfo'), { force: true })
   const startMs = Date.now()
   const result = spawnSync(process.execPath, [COMPILER], { cwd: ROOT, stdio: ['ignore', 2, 2] })
   if (result.status !== 0) {
