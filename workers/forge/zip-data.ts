@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { pipeline, Readable } from 'node:stream'
 import { crc32, createInflateRaw } from 'node:zlib'
-import { AppError, messageOf } from '../../core/base/errors.ts'
+import { messageOf } from '../../core/base/errors.ts'
 import { DEFLATED, type Part } from './zip-entry.ts'
 
 const CHUNK_BYTES = 128 * 1024
@@ -35,8 +35,6 @@ export async function writeFile(
       await file.appendFile(chunk)
       target.onBytes(chunk.length)
     })
-  } catch (error) {
-    throw isDiskFull(error) ? new AppError('ERR_DISK_FULL') : error
   } finally {
     await file.close()
   }
@@ -108,11 +106,6 @@ async function* readRange(archive: FileHandle, start: number, end: number) {
 function isBadData(error: unknown): boolean {
   const code = codeOf(error)
   return code === 'Z_DATA_ERROR' || code === 'Z_BUF_ERROR' || code === 'Z_NEED_DICT'
-}
-
-function isDiskFull(error: unknown): boolean {
-  const code = codeOf(error)
-  return code === 'ENOSPC' || code === 'EDQUOT'
 }
 
 function codeOf(error: unknown): unknown {
