@@ -7,8 +7,8 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Share of all cores that may be busy before a measurement that counts. */
-const IDLE_BUSY_MAX = 0.1
+/** Share of all cores that others may take before and during a measurement that counts. */
+const FOREIGN_SHARE_MAX = 0.1
 const IDLE_WAIT_MS = 10_000
 const IDLE_LOOK_MS = 300
 
@@ -16,6 +16,7 @@ interface ProcessStat {
   readonly pid: number
   readonly parent: number
   readonly cpuTicks: number
+  readonly endedChildrenTicks: number
   readonly rssPages: number
 }
 
@@ -25,7 +26,9 @@ function statOf(pid: number): ProcessStat | null {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     const at = (index: number) => Number(fields[index])
-    return { pid, parent: at(1), cpuTicks: at(11) + at(12), rssPages: at(21) }
+    const cpuTicks = at(11) + at(12)
+    const endedChildrenTicks = at(13) + at(14)
+    return { pid, parent: at(1), cpuTicks, endedChildrenTicks, rssPages: at(21) }
   } catch {
     return null // The process has ended meanwhile.
   }
@@ -61,6 +64,11 @@ export interface Machine {
   usage(rootPid: number): { cpuS: number; rssBytes: number }
   /** Waits up to ten seconds for an idle machine; false when it stays busy. */
   becomesIdle(): Promise<boolean>
+  /**
+   * Begins to watch; the returned function says whether, since then, nobody computed but the server
+   * and this process with the children that it has seen end.
+   */
+  watch(serverPid: number): () => boolean
 }
 
 export function machine(): Machine {
@@ -76,13 +84,32 @@ export function machine(): Machine {
       return { cpuS: cpuTicks / ticksPerS, rssBytes: rssPages * pageBytes }
     },
     becomesIdle,
+    watch: (serverPid) => (process.platform === 'linux' ? watch(serverPid) : () => false),
   }
+}
+
+function watch(serverPid: number): () => boolean {
+  const before = { machine: cpuTimes(), known: knownTicks(serverPid) }
+  return () => {
+    const machineTimes = cpuTimes()
+    const known = knownTicks(serverPid) - before.known
+    const computed = machineTimes.computing - before.machine.computing
+    const all = Math.max(1, machineTimes.total - before.machine.total)
+    return (computed - known) / all <= FOREIGN_SHARE_MAX
+  }
+}
+
+/** Ticks of the server's processes, of this one, and of its children that have ended. */
+function knownTicks(serverPid: number): number {
+  const own = statOf(process.pid)
+  const server = treeOf(serverPid).reduce((sum, stat) => sum + stat.cpuTicks, 0)
+  return server + (own?.cpuTicks ?? 0) + (own?.endedChildrenTicks ?? 0)
 }
 
 async function becomesIdle(): Promise<boolean> {
   if (process.platform !== 'linux') return false
   for (let waitedMs = 0; waitedMs < IDLE_WAIT_MS; waitedMs += IDLE_LOOK_MS) {
-    if ((await busyShare()) <= IDLE_BUSY_MAX) return true
+    if ((await busyShare()) <= FOREIGN_SHARE_MAX) return true
   }
   return false
 }
@@ -95,9 +122,20 @@ async function busyShare(): Promise<number> {
   return 1 - (after.idle - before.idle) / Math.max(1, after.total - before.total)
 }
 
-function cpuTimes(): { idle: number; total: number } {
+interface CpuTimes {
+  readonly idle: number
+  /** User, nice, system and stolen; interrupts belong to nobody, most are the load's own packets. */
+  readonly computing: number
+  readonly total: number
+}
+
+function cpuTimes(): CpuTimes {
   const [line = ''] = readFileSync('/proc/stat', 'latin1').split('\n')
   const times = line.trim().split(/\s+/).slice(1, 9).map(Number)
-  const idle = (times[3] ?? 0) + (times[4] ?? 0)
-  return { idle, total: times.reduce((sum, time) => sum + time, 0) }
+  const [user = 0, nice = 0, system = 0, idle = 0, waiting = 0, , , stolen = 0] = times
+  return {
+    idle: idle + waiting,
+    computing: user + nice + system + stolen,
+    total: times.reduce((sum, time) => sum + time, 0),
+  }
 }

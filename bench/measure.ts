@@ -23,7 +23,7 @@ export interface Measurement {
   readonly server: string
   readonly tool: Tool
   readonly connections: number
-  /** Nobody else was computing when it began. */
+  /** Nobody else was computing when it began and while it ran. */
   readonly idle: boolean
   /** CPU time of all processes of the server, over the answers that the tool saw. */
   readonly cpuUsPerRequest: number
@@ -34,10 +34,12 @@ export interface Measurement {
 export async function measure(cell: Cell, lineup: Lineup, machine: Machine): Promise<Measurement> {
   const { server, tool, connections, seconds } = cell
   const order = lineup.order(server, { kind: 'autocannon', connections, seconds })
-  const idle = await machine.becomesIdle()
+  const idleBefore = await machine.becomesIdle()
+  const isUndisturbed = machine.watch(server.pid)
   const before = machine.usage(server.pid)
   const sample = tool === 'wrk' ? await wrk(order) : await drive(order).sample
   const after = machine.usage(server.pid)
+  const idle = isUndisturbed() && idleBefore
   const cpuUsPerRequest = ((after.cpuS - before.cpuS) * 1e6) / sample.completed
   const { rssBytes } = after
   return { server: server.name, tool, connections, idle, cpuUsPerRequest, rssBytes, sample }

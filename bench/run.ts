@@ -41,7 +41,8 @@ async function bench(options: BenchOptions): Promise<number> {
     await warmUp(lineup, options.quick ? 1 : 2)
     const results = await measureAll({ lineup, system, tools, options })
     const rows = rowsOf(results)
-    console.log(rateTables(results.rates, { tools, connections: connectionsOf(results.rates) }))
+    const tables = { tools, connections: connectionsOf(results.rates) }
+    if (results.rates.length > 0) console.log(rateTables(results.rates, tables))
     console.log(`\n${figureTable(rows)}\n\n${footnote(system)}`)
     return report(rows, results, options)
   } finally {
@@ -64,6 +65,7 @@ async function measureAll(run: Run): Promise<Results> {
   const rates = wants('rates') ? await measuredRates(run, tool) : []
   const trial = { rounds: ROUNDS.gated, seconds }
   const hop = wants('hop') ? await hopCost(lineup, system, trial) : null
+  if (hop === null && wants('hop')) console.error('The hop is not measured: taskset is missing.')
   const tail = wants('tail') ? await measuredTail(run, tool, rates) : null
   const switches = wants('switches') ? await switchUnderLoad(lineup, system, SWITCHES) : null
   return { lineup, tool, rates, hop, tail, switches }

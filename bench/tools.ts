@@ -33,11 +33,18 @@ export function drive(order: LoadOrder, core: number | null = null): DrivenLoad 
   return { sample: sampleOf(child), stop: () => child.send('stop') }
 }
 
+/** Only when the process has ended: then its CPU time is known to be the load's. */
 function sampleOf(child: ChildProcess): Promise<LoadSample> {
   return new Promise((resolve, reject) => {
-    child.once('message', (sample: LoadSample) => resolve(sample))
+    let sample: LoadSample | null = null
+    child.once('message', (message: LoadSample) => {
+      sample = message
+    })
     child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`the load process ended with code ${code}`)))
+    child.once('exit', (code) => {
+      if (sample !== null) resolve(sample)
+      else reject(new Error(`the load process ended with code ${code}`))
+    })
   })
 }
 

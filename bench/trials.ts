@@ -40,10 +40,12 @@ async function compare(
   let idle = true
   for (let round = 0; round < rounds; round++) {
     for (const server of servers) {
-      idle = (await machine.becomesIdle()) && idle
+      const idleBefore = await machine.becomesIdle()
+      const isUndisturbed = machine.watch(server.pid)
       const list = samples[server.name] ?? []
       samples[server.name] = list
       list.push(await take(server))
+      idle = isUndisturbed() && idleBefore && idle
     }
   }
   const of = (server: Server) => samples[server.name] ?? []
@@ -105,7 +107,8 @@ export async function switchUnderLoad(
   const { node } = lineup
   await node.switchTo('v2') // Loads it, so that every switch below is between warm generations.
   await node.switchTo('v1')
-  const idle = await machine.becomesIdle()
+  const idleBefore = await machine.becomesIdle()
+  const isUndisturbed = machine.watch(node.pid)
   const shape = { kind: 'closed', connections: 64, seconds: null, accepts: MARKS } as const
   const load = drive(lineup.order(node, shape))
   const took: number[] = []
@@ -121,6 +124,7 @@ export async function switchUnderLoad(
     load.stop()
   }
   const sample = await load.sample
+  const idle = isUndisturbed() && idleBefore
   await node.switchTo('v1')
   return { idle, switches, sample, switchP50Ms: median(took), switchMaxMs: Math.max(...took) }
 }
