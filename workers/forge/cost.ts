@@ -63,7 +63,7 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
 
-export interface Point {
+interface Point {
   readonly rows: number
   readonly us: number
 }

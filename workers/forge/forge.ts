@@ -137,7 +137,7 @@ function refusedAll(refusals: readonly Extract<EndpointForged, { kind: 'refused'
 }
 
 /** The first fault is the detail: most bundles have one. */
-export function refused(code: ErrorCode, faults: readonly Fault[]): Verdict {
+function refused(code: ErrorCode, faults: readonly Fault[]): Verdict {
   const [first] = faults
   const place = first === undefined || first.path === '' ? '' : `${first.path}: `
   const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : ''

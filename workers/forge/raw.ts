@@ -13,7 +13,7 @@ const TEXTS = ['0', '']
 
 /** Bodies for `predict`, the likeliest first. */
 export function rawBodies(inputs: readonly TensorSpec[]): string[] {
-  const free = inputs.some(({ shape }) => shape.slice(1).includes(null))
+  const free = inputs.some(({ shape }) => hasFree(shape))
   const texts = inputs.some(({ datatype }) => datatype === 'string')
   const bodies: string[] = []
   for (const size of free ? FREE_SIZES : [1]) {
@@ -25,11 +25,19 @@ export function rawBodies(inputs: readonly TensorSpec[]): string[] {
   return bodies
 }
 
-/** True when zeros of the declared shape may mean nothing to the model, so a refusal is no proof. */
+/**
+ * True when zeros of the declared shape may mean nothing to the model, so a refusal is no proof. A
+ * first dimension that counts rows is no guess: one row is always meant to work.
+ */
 export function isGuess(inputs: readonly TensorSpec[]): boolean {
-  return inputs.some(
-    ({ shape, datatype }) => datatype === 'string' || shape.length === 0 || shape.includes(null),
-  )
+  return inputs.some(({ shape, datatype }) => {
+    const free = shape.length < 2 ? shape.length === 0 || shape[0] === null : hasFree(shape)
+    return datatype === 'string' || free
+  })
+}
+
+function hasFree(shape: TensorSpec['shape']): boolean {
+  return shape.slice(1).includes(null)
 }
 
 function rawBody(inputs: readonly TensorSpec[], size: number, text: string): string | null {

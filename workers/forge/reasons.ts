@@ -7,8 +7,9 @@ import { messageOf } from '../../core/base/errors.ts'
 
 const REASON_MAX = 400
 
-/** Source file, line and C++ signature of where the runtime threw. */
-const SOURCE_PLACE = /\S*onnxruntime_src\/\S+(?: [^\n]*?\)(?: const)?(?=[ ,:\n]))?/g
+/** Source file, line and C++ signature of where the runtime threw; the file may be cut already. */
+const SOURCE_PLACE =
+  /(?:\S*onnxruntime_src\/\S+|…) (?:[^\s()]+ )*?onnxruntime::[^\n]*?\)(?: const)?(?=[ ,:\n]|$)/g
 const FAILED_NODE =
   /Non-zero status code returned while running (\S+) node\. Name:'[^']*' Status Message: /g
 const ABSOLUTE_PATH = /(?<![\w.])(?:\/[^\s/'":,]+){2,}/g
