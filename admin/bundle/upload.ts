@@ -98,6 +98,8 @@ class FormReader {
   }
 
   onFile(name: string, stream: FormFile, fileName: string | undefined): void {
+    // Refusing ends the parser, and that ends this stream with an error of its own.
+    stream.on('error', () => {})
     if (name !== FIELD) {
       this.refuse(unexpected(name))
       return
