@@ -3,9 +3,15 @@
  * whoever has it already (SO_REUSEPORT) and half of all requests would get the other program.
  */
 
+import { randomInt } from 'node:crypto'
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { messageOf } from '../core/base/errors.ts'
+import { AppError, messageOf } from '../core/base/errors.ts'
+
+/** Below the range that Linux (32768) and macOS (49152) take for outgoing connections. */
+const PICK_MIN = 20_000
+const PICK_END = 32_000
+const PICKS_MAX = 50
 
 export interface PortWish {
   readonly host: string
@@ -33,7 +39,20 @@ export async function whyNotFree(wish: PortWish): Promise<string | null> {
   return `${at} cannot be opened (${messageOf(error)}); see ${wish.flag}`
 }
 
-function tryToListen({ host, port }: PortWish): Promise<Error | null> {
+/**
+ * A port for `--port 0`. Not one that the system hands out: those are also given to outgoing
+ * connections, so a replaced serving process might not get it back, and uWebSockets.js makes a
+ * port reusable only when it was named.
+ */
+export async function pickPort(host: string): Promise<number> {
+  for (let tries = 0; tries < PICKS_MAX; tries++) {
+    const port = randomInt(PICK_MIN, PICK_END)
+    if ((await tryToListen({ host, port })) === null) return port
+  }
+  throw new AppError('ERR_STARTING', `no free port was found on ${host}; name one with --port`)
+}
+
+function tryToListen({ host, port }: Omit<PortWish, 'flag'>): Promise<Error | null> {
   return new Promise((resolve) => {
     const server = createServer()
     server.once('error', resolve)

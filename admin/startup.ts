@@ -22,7 +22,7 @@ import { type ClosableForge, createForge, type ForgeOptions } from './bundle/for
 import { demoCurl, importDemo } from './demo.ts'
 import { urlOf } from './greeting.ts'
 import { type Operations, openOperations } from './operations/operations.ts'
-import { whyNotFree } from './ports.ts'
+import { pickPort, whyNotFree } from './ports.ts'
 import type { Launch } from './serving/serve-process.ts'
 import { Supervisor } from './serving/supervisor.ts'
 import { Home } from './store/home.ts'
@@ -153,8 +153,10 @@ async function openParts(options: NodeOptions, opened: Opened): Promise<Parts> {
   opened.onClose(() => store.close())
 
   const { launch } = options
+  const port = config.port === 0 ? await pickPort(config.host) : config.port
   const metrics = new MetricsStore()
-  const supervisor = new Supervisor({ launch, config: serveConfig(options, home), metrics, logger })
+  const serving = { ...serveConfig(options, home), port }
+  const supervisor = new Supervisor({ launch, config: serving, metrics, logger })
   const memoryBytesMin = config.forgeMemoryBytes
   const forge = createForge({ ...options.forge, memoryBytesMin, timeMs: LIMITS.forgeMs, logger })
   opened.onClose(() => forge.close())
@@ -220,11 +222,10 @@ async function openHome(config: Config): Promise<Home> {
   }
 }
 
-function serveConfig(options: NodeOptions, home: Home): ServeConfig {
+function serveConfig(options: NodeOptions, home: Home): Omit<ServeConfig, 'port'> {
   const { config } = options
   return {
     host: config.host,
-    port: config.port,
     tlsCert: config.tlsCert,
     tlsKey: config.tlsKey,
     threads: config.threads,
