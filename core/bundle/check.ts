@@ -120,7 +120,7 @@ function nameOf(fileName: string | null): string | null {
   return base === null ? null : base.replace(/\.zip$/i, '')
 }
 
-/** Faults of endpoints whose type is known but not run by this node, by the path of the endpoint. */
+/** Faults of endpoints whose type is known but not run by this node, by the endpoint's path. */
 function unsupportedEndpoints(raw: unknown): ReadonlyMap<string, Fault> {
   const faults = new Map<string, Fault>()
   const endpoints = isObject(raw) ? raw['endpoints'] : undefined
@@ -270,7 +270,8 @@ function featureFaults(feature: ManifestFeature, path: string): Fault[] {
     (rule) => feature[rule] === 'IMPUTE',
   )
   if (value === undefined && rules.length > 0) {
-    const reason = `value is required: ${rules.join(' and ')} ${rules.length > 1 ? 'say' : 'says'} IMPUTE`
+    const say = rules.length > 1 ? 'say' : 'says'
+    const reason = `value is required: ${rules.join(' and ')} ${say} IMPUTE`
     faults.push({ path: join(path, 'value'), reason })
   }
   if (type !== undefined && value !== undefined) faults.push(...valueFaults(feature, type, path))

@@ -1,6 +1,6 @@
 /**
  * Turns what ajv says about a `service.json` into sentences for the person who wrote it: each names
- * the field, what is allowed there and what was found, and a misspelt key gets the nearest known one.
+ * the field, what is allowed and what was found, and a misspelt key gets the nearest known one.
  */
 
 import type { ErrorObject } from 'ajv'
@@ -8,7 +8,7 @@ import type { Fault } from '../base/errors.ts'
 import { ID_PATTERN, ID_RULE } from '../base/ids.ts'
 
 /** `/endpoints/0/id` -> `endpoints[0].id`; '' stands for the whole file. */
-export function pathOf(pointer: string): string {
+function pathOf(pointer: string): string {
   let path = ''
   for (const part of pointer.split('/').slice(1)) {
     const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
@@ -36,8 +36,8 @@ export function faultsOf(errors: readonly ErrorObject[]): Fault[] {
 }
 
 /**
- * True when `union` speaks for `error`. An object in a union that knows one kind of object is judged
- * by that branch, so its own errors stay and the union is silent.
+ * True when `union` speaks for `error`. An object in a union that knows one kind of object is
+ * judged by that branch, so its own errors stay and the union is silent.
  */
 function isTold(error: ErrorObject, union: ErrorObject): boolean {
   if (error === union) return isObject(union.data) && hasObjectBranch(union)

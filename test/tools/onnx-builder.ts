@@ -1,7 +1,7 @@
 /**
  * Writes small ONNX models for tests, so that none needs Python or a file that nobody can read:
- * `onnxModel({inputs, outputs, nodes, initializers})` gives the bytes of a ModelProto. Field numbers
- * are those of onnx.proto. Nothing is checked here: hostile and wrong models are the point.
+ * `onnxModel({inputs, outputs, nodes, initializers})` gives the bytes of a ModelProto. Field
+ * numbers are those of onnx.proto. Nothing is checked: hostile and wrong models are the point.
  */
 
 /** Element types of TensorProto by their ONNX names. */
@@ -24,7 +24,7 @@ const ELEMENT_TYPES = {
 } as const
 export type ElementType = keyof typeof ELEMENT_TYPES
 
-/** A graph input or output; a text or null in `shape` is a free dimension, no shape: unknown rank. */
+/** A graph input or output; a text or null in `shape` is free, no shape at all: unknown rank. */
 export interface ValueSpec {
   readonly name: string
   readonly type: ElementType
@@ -139,8 +139,8 @@ function tensorBytes(tensor: TensorData): Buffer[] {
   return [bytes(9, rawData(tensor.type, tensor.data.map(Number)))]
 }
 
-/** The bytes of a tensor's values: also what an external file holds. */
-export function rawData(type: ElementType, values: readonly number[]): Buffer {
+/** The bytes of a tensor's values. */
+function rawData(type: ElementType, values: readonly number[]): Buffer {
   switch (type) {
     case 'float':
       return Buffer.from(new Float32Array(values).buffer)

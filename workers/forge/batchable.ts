@@ -1,7 +1,8 @@
 /**
  * May rows of strangers share a run? A free first dimension does not say so: a graph that reduces
- * over it answers one caller with a stranger's data. So it is proven by running the same rows alone,
- * together and beside other neighbours; whoever fails, or cannot be tried, runs row by row.
+ * over it answers one caller with a stranger's data. So it is proven by running the same rows
+ * alone, together and beside other neighbours; a model that fails, or cannot be tried, runs row by
+ * row.
  */
 
 import type { PredictionPlan, TensorSpec } from '../../core/bundle/plan.ts'

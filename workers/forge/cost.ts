@@ -1,6 +1,6 @@
 /**
- * What a run costs: `fixedUs + rows * perRowUs`, fitted to runs of growing size. Dispatch shares the
- * threads by it, so it is measured here once and not guessed while serving.
+ * What a run costs: `fixedUs + rows * perRowUs`, fitted to runs of growing size. Dispatch shares
+ * the threads by it, so it is measured here once and not guessed while serving.
  */
 
 import { nowMs } from '../../core/base/clock.ts'

@@ -129,7 +129,8 @@ async function tryModel(task: EndpointTask, loaded: Loaded): Promise<EndpointFor
 }
 
 function wrongClasses(path: string, label: string, plan: PredictionPlan): EndpointForged {
-  const reason = `the model answered the label "${label}", the classes are ${listText(plan.classes)}`
+  const classes = listText(plan.classes)
+  const reason = `the model answered the label "${label}", the classes are ${classes}`
   const faults = [{ path: `${path}.classes`, reason }]
   return { kind: 'refused', code: 'ERR_BUNDLE_INVALID', faults }
 }

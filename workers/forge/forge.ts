@@ -1,6 +1,6 @@
 /**
- * Forges a bundle: archive in, plan and report out, or every fault that was found. The order is that
- * of trust: names and sizes first, then the manifest, and only then the models themselves.
+ * Forges a bundle: archive in, plan and report out, or every fault that was found. The order is
+ * that of trust: names and sizes first, then the manifest, and only then the models themselves.
  */
 
 import { readFile } from 'node:fs/promises'

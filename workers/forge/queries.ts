@@ -79,7 +79,7 @@ function faultsOf(tried: Tried, expect: unknown, { where, name }: QueryPlace): F
 }
 
 /** `expected` must be part of `got`; every field that is not leaves a fault. */
-export function compare(expected: unknown, got: unknown, path: string, faults: Fault[]): void {
+function compare(expected: unknown, got: unknown, path: string, faults: Fault[]): void {
   if (isObject(expected) && isObject(got)) {
     for (const [key, value] of Object.entries(expected)) {
       compare(value, Object.hasOwn(got, key) ? got[key] : undefined, join(path, key), faults)

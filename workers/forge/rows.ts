@@ -22,7 +22,7 @@ export interface TriedRows {
   readonly refusal: string | null
 }
 
-export class RowRefused extends Error {}
+class RowRefused extends Error {}
 
 /** Runs rows together, through the same conversion of features that serving uses. */
 export class RowRunner {
@@ -44,7 +44,7 @@ export class RowRunner {
 }
 
 const TRIES_MAX = 64
-/** A model that is slower than this for a few rows gains nothing from a proof that takes minutes. */
+/** A model that takes longer for a few rows gains nothing from a proof that takes minutes. */
 const TRIES_MS = 2_000
 
 /** Looks for `wanted` different rows that the model takes, each run alone. */

@@ -256,8 +256,8 @@ function columnsOf(probabilities: TensorSpec | null): number | null {
 }
 
 /**
- * The model's label counts when it is one of the classes, or their index. Where the manifest renames
- * labels that are neither, the largest probability tells the class.
+ * The model's label counts when it is one of the classes, or their index. Where the manifest
+ * renames labels that are neither, the largest probability tells the class.
  */
 function trustsLabel(context: RowContext, classes: readonly string[]): boolean {
   const { signature, endpoint, path, faults, roles } = context

@@ -58,7 +58,7 @@ async function twoRows(
   }
 }
 
-/** A label that the model gave in its trial and that is no class, nor the index of one; else null. */
+/** A label that the model gave in its trial and that is no class, nor the index of one. */
 export function foreignLabel(plan: PredictionPlan, { rows }: RowTrial): string | null {
   const { label, classes } = plan
   if (label === null || classes.length === 0) return null

@@ -1,7 +1,7 @@
 /**
  * Goal: rows of strangers share a run only where they cannot see each other, and what a run costs
- * is known. Method: real models, loaded as workers load them, with every way in which a row can leak
- * into another; and figures with a known answer for the fit.
+ * is known. Method: real models, loaded as workers load them, with every way in which a row can
+ * leak into another; and figures with a known answer for the fit.
  */
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -35,7 +35,7 @@ async function judge(t: Test, bytes: Buffer, extra: Partial<ManifestEndpoint> = 
   return judged
 }
 
-/** X[N,2] -> Y[N,1] through the given nodes; `mean`, `order` and the like come from the whole batch. */
+/** X[N,2] -> own[N,1], one number per row, then the given nodes make Y[N,1] of it. */
 function leaky(nodes: readonly NodeSpec[]): Buffer {
   return onnxModel({
     opset: 13,

@@ -42,96 +42,93 @@ function faults(model: Model, extra: Extra): string[] {
   return planned.faults.map(({ path, reason }) => `${path.replace('endpoints[0].', '')}: ${reason}`)
 }
 
+/** What it is, the model, what the manifest adds, what is planned. */
+const KINDS: readonly [string, Model, Extra, object][] = [
+  [
+    'two columns',
+    { outputs: [LABEL, PROBABILITIES(2)] },
+    {},
+    {
+      kind: 'BINARY_CLASSIFICATION',
+      label: 'label',
+      probabilities: 'probs',
+      classes: ['0', '1'],
+    },
+  ],
+  [
+    'three columns',
+    { outputs: [LABEL, PROBABILITIES(3)] },
+    {},
+    { kind: 'MULTICLASS', classes: ['0', '1', '2'], threshold: null },
+  ],
+  [
+    'labels of the model',
+    { outputs: [spec('l', 'string', [null]), PROBABILITIES(2)], labels: ['no', 'yes'] },
+    {},
+    { kind: 'BINARY_CLASSIFICATION', label: 'l', classes: ['no', 'yes'] },
+  ],
+  [
+    'one column and two labels',
+    { outputs: [LABEL, PROBABILITIES(1)], labels: ['a', 'b'] },
+    {},
+    { kind: 'BINARY_CLASSIFICATION', probabilities: 'probs', classes: ['a', 'b'] },
+  ],
+  [
+    'columns unknown, labels known',
+    { outputs: [LABEL, PROBABILITIES(null)], labels: ['a', 'b', 'c'] },
+    {},
+    { kind: 'MULTICLASS', classes: ['a', 'b', 'c'] },
+  ],
+  ['a column of numbers', { outputs: [VALUE] }, {}, { kind: 'REGRESSION', value: 'variable' }],
+  [
+    'a vector of numbers',
+    { outputs: [spec('y', 'float64', [null])] },
+    {},
+    { kind: 'REGRESSION', value: 'y' },
+  ],
+  [
+    'a threshold makes one column a probability',
+    { outputs: [spec('sigmoid', 'float32', [null, 1])] },
+    { threshold: 0.4 },
+    { kind: 'BINARY_CLASSIFICATION', probabilities: 'sigmoid', label: null, threshold: 0.4 },
+  ],
+  [
+    'classes make scores probabilities',
+    { outputs: [PROBABILITIES(3)] },
+    { classes: ['a', 1, true] },
+    { kind: 'MULTICLASS', label: null, probabilities: 'probs', classes: ['a', '1', 'true'] },
+  ],
+  [
+    'several numbers per row',
+    { outputs: [PROBABILITIES(3)] },
+    {},
+    { kind: 'RAW', inputs: [{ features: [] }] },
+  ],
+  ['scores that are no probabilities', { outputs: [LABEL, PROBABILITIES(1)] }, {}, { kind: 'RAW' }],
+  ['several outputs', { outputs: [VALUE, PROBABILITIES(3), LABEL] }, {}, { kind: 'RAW' }],
+  [
+    'images',
+    { inputs: [spec('i', 'float32', [null, 3, 224, 224])], outputs: [PROBABILITIES(1000)] },
+    {},
+    { kind: 'RAW', maxRows: 1, features: [] },
+  ],
+  [
+    'a batch of fixed size',
+    { inputs: [spec('i', 'float32', [8, 4])], outputs: [VALUE] },
+    {},
+    { kind: 'RAW' },
+  ],
+  ['RAW on request', { outputs: [VALUE] }, { prediction: 'RAW' }, { kind: 'RAW' }],
+  [
+    'only labels',
+    { outputs: [LABEL] },
+    { prediction: 'MULTICLASS' },
+    { kind: 'MULTICLASS', label: 'label', probabilities: null, classes: [] },
+  ],
+]
+
 t.test('the kind of prediction is read from the outputs', async (t) => {
-  const cases: readonly [string, Model, Extra, object][] = [
-    [
-      'two columns',
-      { outputs: [LABEL, PROBABILITIES(2)] },
-      {},
-      {
-        kind: 'BINARY_CLASSIFICATION',
-        label: 'label',
-        probabilities: 'probs',
-        classes: ['0', '1'],
-      },
-    ],
-    [
-      'three columns',
-      { outputs: [LABEL, PROBABILITIES(3)] },
-      {},
-      { kind: 'MULTICLASS', classes: ['0', '1', '2'], threshold: null },
-    ],
-    [
-      'labels of the model',
-      { outputs: [spec('l', 'string', [null]), PROBABILITIES(2)], labels: ['no', 'yes'] },
-      {},
-      { kind: 'BINARY_CLASSIFICATION', label: 'l', classes: ['no', 'yes'] },
-    ],
-    [
-      'one column and two labels',
-      { outputs: [LABEL, PROBABILITIES(1)], labels: ['a', 'b'] },
-      {},
-      { kind: 'BINARY_CLASSIFICATION', probabilities: 'probs', classes: ['a', 'b'] },
-    ],
-    [
-      'columns unknown, labels known',
-      { outputs: [LABEL, PROBABILITIES(null)], labels: ['a', 'b', 'c'] },
-      {},
-      { kind: 'MULTICLASS', classes: ['a', 'b', 'c'] },
-    ],
-    ['a column of numbers', { outputs: [VALUE] }, {}, { kind: 'REGRESSION', value: 'variable' }],
-    [
-      'a vector of numbers',
-      { outputs: [spec('y', 'float64', [null])] },
-      {},
-      { kind: 'REGRESSION', value: 'y' },
-    ],
-    [
-      'a threshold makes one column a probability',
-      { outputs: [spec('sigmoid', 'float32', [null, 1])] },
-      { threshold: 0.4 },
-      { kind: 'BINARY_CLASSIFICATION', probabilities: 'sigmoid', label: null, threshold: 0.4 },
-    ],
-    [
-      'classes make scores probabilities',
-      { outputs: [PROBABILITIES(3)] },
-      { classes: ['a', 1, true] },
-      { kind: 'MULTICLASS', label: null, probabilities: 'probs', classes: ['a', '1', 'true'] },
-    ],
-    [
-      'several numbers per row',
-      { outputs: [PROBABILITIES(3)] },
-      {},
-      { kind: 'RAW', inputs: [{ features: [] }] },
-    ],
-    [
-      'scores that are no probabilities',
-      { outputs: [LABEL, PROBABILITIES(1)] },
-      {},
-      { kind: 'RAW' },
-    ],
-    ['several outputs', { outputs: [VALUE, PROBABILITIES(3), LABEL] }, {}, { kind: 'RAW' }],
-    [
-      'images',
-      { inputs: [spec('i', 'float32', [null, 3, 224, 224])], outputs: [PROBABILITIES(1000)] },
-      {},
-      { kind: 'RAW', maxRows: 1, features: [] },
-    ],
-    [
-      'a batch of fixed size',
-      { inputs: [spec('i', 'float32', [8, 4])], outputs: [VALUE] },
-      {},
-      { kind: 'RAW' },
-    ],
-    ['RAW on request', { outputs: [VALUE] }, { prediction: 'RAW' }, { kind: 'RAW' }],
-    [
-      'only labels',
-      { outputs: [LABEL] },
-      { prediction: 'MULTICLASS' },
-      { kind: 'MULTICLASS', label: 'label', probabilities: null, classes: [] },
-    ],
-  ]
-  for (const [name, model, extra, wanted] of cases) {
+  for (const [name, model, extra, wanted] of KINDS) {
     const planned = plan(model, extra)
     t.match(planned, { kind: 'planned', plan: wanted }, name)
   }
@@ -202,87 +199,85 @@ t.test('labels that the manifest renames', async (t) => {
   ])
 })
 
+const BINARY: Model = { outputs: [LABEL, PROBABILITIES(2)] }
+/** The model, what the manifest says, and how each fault begins. */
+const MISFITS: readonly [Model, Extra, string[]][] = [
+  [BINARY, { features: [{ name: 'a' }] }, ['features: input "X" takes 4 features, 1 is listed']],
+  [BINARY, { outputs: { label: 'lable' } }, ['outputs.label: "lable" is no output of the model']],
+  [BINARY, { classes: ['a', 'b', 'c'] }, ['classes: 3 classes are listed, output "probs" has 2']],
+  [BINARY, { prediction: 'REGRESSION', outputs: { value: 'probs' } }, ['outputs.value: output p']],
+  [
+    { outputs: [LABEL, PROBABILITIES(3)] },
+    { prediction: 'BINARY_CLASSIFICATION' },
+    ['prediction: BINARY_CLASSIFICATION has 2 classes, the model has 3'],
+  ],
+  [
+    { outputs: [LABEL, PROBABILITIES(3)], labels: ['a', 'b', 'c'] },
+    { prediction: 'BINARY_CLASSIFICATION' },
+    ['prediction: BINARY_CLASSIFICATION has 2 classes, the model has 3'],
+  ],
+  [
+    { outputs: [LABEL, PROBABILITIES(3)] },
+    { prediction: 'MULTICLASS', threshold: 0.5 },
+    ['threshold: threshold belongs to BINARY_CLASSIFICATION'],
+  ],
+  [
+    { outputs: [LABEL] },
+    { prediction: 'BINARY_CLASSIFICATION', threshold: 0.5 },
+    ['threshold: threshold needs probabilities'],
+  ],
+  [{ outputs: [VALUE] }, { prediction: 'REGRESSION', classes: ['a', 'b'] }, ['classes: classes']],
+  [
+    { outputs: [spec('text', 'string', [null])] },
+    { prediction: 'REGRESSION' },
+    ['outputs.value: name the output with one number per row; the model has "text string[?]"'],
+  ],
+  [
+    { inputs: [spec('i', 'float32', [1, 1, 28, 28])], outputs: [PROBABILITIES(10)] },
+    { prediction: 'MULTICLASS' },
+    ['prediction: input "i" has shape [1, 1, 28, 28], not [rows, features]: only RAW'],
+  ],
+  [
+    { inputs: [spec('i', 'float32', [1, 1, 28, 28])], outputs: [PROBABILITIES(10)] },
+    { features: [{ name: 'a' }] },
+    ['features: features needs a prediction of rows, but the model is served RAW: input "i"'],
+  ],
+  [
+    { inputs: [spec('X', 'float32', [null, null])], outputs: [VALUE] },
+    {},
+    ['features: input "X" takes any number of features: list them'],
+  ],
+  [
+    { outputs: [VALUE] },
+    {
+      features: [
+        { name: 'a', type: 'string' },
+        { name: 'b', value: 'x' },
+        { name: 'c', categories: ['x'] },
+        { name: 'd', input: 'Y' },
+        { name: 'e' },
+      ],
+    },
+    [
+      'features[3].input: "Y" is no input of the model, which has "X"',
+      'features[0].type: input "X" is float32: type must be number, integer or boolean, not',
+      'features[1].value: value must be a number for "b", not "x"',
+      'features[2].categories: categories belong to string features',
+    ],
+  ],
+  [
+    { inputs: [spec('n', 'int64', [null, 1]), spec('s', 'string', [null, 1])], outputs: [VALUE] },
+    { features: [{ name: 'n', type: 'number' }, { name: 't' }] },
+    [
+      'features[1].name: "t" is no input of the model, which has "n" or "s"',
+      'features: input "s" takes 1 feature, 0 are listed',
+      'features[0].type: input "n" is int64: type must be integer or boolean, not number',
+    ],
+  ],
+]
+
 t.test('what does not fit the model is told', async (t) => {
-  const binary: Model = { outputs: [LABEL, PROBABILITIES(2)] }
-  const cases: readonly [Model, Extra, string[]][] = [
-    [binary, { features: [{ name: 'a' }] }, ['features: input "X" takes 4 features, 1 is listed']],
-    [binary, { outputs: { label: 'lable' } }, ['outputs.label: "lable" is no output of the model']],
-    [binary, { classes: ['a', 'b', 'c'] }, ['classes: 3 classes are listed, output "probs" has 2']],
-    [
-      binary,
-      { prediction: 'REGRESSION', outputs: { value: 'probs' } },
-      ['outputs.value: output p'],
-    ],
-    [
-      { outputs: [LABEL, PROBABILITIES(3)] },
-      { prediction: 'BINARY_CLASSIFICATION' },
-      ['prediction: BINARY_CLASSIFICATION has 2 classes, the model has 3'],
-    ],
-    [
-      { outputs: [LABEL, PROBABILITIES(3)], labels: ['a', 'b', 'c'] },
-      { prediction: 'BINARY_CLASSIFICATION' },
-      ['prediction: BINARY_CLASSIFICATION has 2 classes, the model has 3'],
-    ],
-    [
-      { outputs: [LABEL, PROBABILITIES(3)] },
-      { prediction: 'MULTICLASS', threshold: 0.5 },
-      ['threshold: threshold belongs to BINARY_CLASSIFICATION'],
-    ],
-    [
-      { outputs: [LABEL] },
-      { prediction: 'BINARY_CLASSIFICATION', threshold: 0.5 },
-      ['threshold: threshold needs probabilities'],
-    ],
-    [{ outputs: [VALUE] }, { prediction: 'REGRESSION', classes: ['a', 'b'] }, ['classes: classes']],
-    [
-      { outputs: [spec('text', 'string', [null])] },
-      { prediction: 'REGRESSION' },
-      ['outputs.value: name the output with one number per row; the model has "text string[?]"'],
-    ],
-    [
-      { inputs: [spec('i', 'float32', [1, 1, 28, 28])], outputs: [PROBABILITIES(10)] },
-      { prediction: 'MULTICLASS' },
-      ['prediction: input "i" has shape [1, 1, 28, 28], not [rows, features]: only RAW'],
-    ],
-    [
-      { inputs: [spec('i', 'float32', [1, 1, 28, 28])], outputs: [PROBABILITIES(10)] },
-      { features: [{ name: 'a' }] },
-      ['features: features needs a prediction of rows, but the model is served RAW: input "i"'],
-    ],
-    [
-      { inputs: [spec('X', 'float32', [null, null])], outputs: [VALUE] },
-      {},
-      ['features: input "X" takes any number of features: list them'],
-    ],
-    [
-      { outputs: [VALUE] },
-      {
-        features: [
-          { name: 'a', type: 'string' },
-          { name: 'b', value: 'x' },
-          { name: 'c', categories: ['x'] },
-          { name: 'd', input: 'Y' },
-          { name: 'e' },
-        ],
-      },
-      [
-        'features[3].input: "Y" is no input of the model, which has "X"',
-        'features[0].type: input "X" is float32: type must be number, integer or boolean, not',
-        'features[1].value: value must be a number for "b", not "x"',
-        'features[2].categories: categories belong to string features',
-      ],
-    ],
-    [
-      { inputs: [spec('n', 'int64', [null, 1]), spec('s', 'string', [null, 1])], outputs: [VALUE] },
-      { features: [{ name: 'n', type: 'number' }, { name: 't' }] },
-      [
-        'features[1].name: "t" is no input of the model, which has "n" or "s"',
-        'features: input "s" takes 1 feature, 0 are listed',
-        'features[0].type: input "n" is int64: type must be integer or boolean, not number',
-      ],
-    ],
-  ]
-  for (const [model, extra, wanted] of cases) {
+  for (const [model, extra, wanted] of MISFITS) {
     const told = faults(model, extra)
     t.equal(told.length, wanted.length, told.join(' | '))
     for (const [i, start] of wanted.entries()) {
