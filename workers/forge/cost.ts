@@ -10,6 +10,8 @@ export interface Measured {
   readonly cost: CostModel
   /** Longest run seen or, where the largest batch was too slow to try, expected. */
   readonly worstBatchMs: number
+  /** Most rows that may run together: less than asked for where the model refused a size. */
+  readonly maxRows: number
 }
 
 const BUDGET_MS = 1_000
@@ -23,18 +25,22 @@ export async function measureCost(
   const endMs = nowMs() + BUDGET_MS
   const points: Point[] = []
   let worstMs = 0
+  let maxRows = rowsMax
   for (const rows of sizes(rowsMax)) {
     const times = await timesOf(() => run(rows), endMs)
-    if (times.length === 0) break
+    if (times.length === 0) {
+      maxRows = points.at(-1)?.rows ?? 1
+      break
+    }
     points.push({ rows, us: median(times) * 1_000 })
     worstMs = Math.max(worstMs, ...times)
     // The next size may take twice as long as this one.
     if (nowMs() + 2 * Math.min(...times) > endMs) break
   }
   const cost = fit(points)
-  const expectedMs = (cost.fixedUs + rowsMax * cost.perRowUs) / 1_000
-  const complete = points.at(-1)?.rows === rowsMax
-  return { cost, worstBatchMs: complete ? worstMs : Math.max(worstMs, expectedMs) }
+  const expectedMs = (cost.fixedUs + maxRows * cost.perRowUs) / 1_000
+  const complete = points.at(-1)?.rows === maxRows
+  return { cost, maxRows, worstBatchMs: complete ? worstMs : Math.max(worstMs, expectedMs) }
 }
 
 /** 1, 2, 4 … and the largest. */

@@ -142,5 +142,14 @@ function refused(code: ErrorCode, faults: readonly Fault[]): Verdict {
   const place = first === undefined || first.path === '' ? '' : `${first.path}: `
   const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : ''
   const detail = first === undefined ? ERROR_TABLE[code].message : `${place}${first.reason}${more}`
-  return { kind: 'refused', code, detail, faults }
+  return { kind: 'refused', code, detail, faults: shortened(faults) }
+}
+
+/** A list longer than this helps nobody; what is cut is counted. */
+const FAULTS_MAX = 200
+
+function shortened(faults: readonly Fault[]): readonly Fault[] {
+  if (faults.length <= FAULTS_MAX + 1) return faults
+  const reason = `${faults.length - FAULTS_MAX} more faults are not listed`
+  return [...faults.slice(0, FAULTS_MAX), { path: '', reason }]
 }

@@ -71,9 +71,7 @@ export function foreignLabel(plan: PredictionPlan, { rows }: RowTrial): string |
   return null
 }
 
-export interface Judged extends Batchable, Measured {
-  readonly maxRows: number
-}
+export interface Judged extends Batchable, Measured {}
 
 /** Batching and cost of a model that takes rows. */
 export async function judgeRows(
@@ -87,14 +85,18 @@ export async function judgeRows(
   const rowsMax = proven.batchable ? plan.maxRows : 1
   const some = rows.accepted.map(({ row }) => row)
   const [first] = some
-  if (first === undefined) return { ...proven, ...NOT_MEASURED, maxRows: 1 }
+  if (first === undefined) return { ...proven, ...NOT_MEASURED }
   const batch = (count: number) =>
     Array.from({ length: count }, (_, i) => some[i % some.length] ?? first)
   const measured = await measureCost((count) => runner.run(batch(count)), rowsMax)
-  return limited({ ...proven, ...measured, maxRows: rowsMax }, endpoint)
+  return limited({ ...proven, ...measured }, endpoint)
 }
 
-const NOT_MEASURED: Measured = { cost: { fixedUs: 0, perRowUs: 0 }, worstBatchMs: 0 }
+const NOT_MEASURED: Measured = {
+  cost: { fixedUs: 0, perRowUs: 0 },
+  worstBatchMs: 0,
+  maxRows: 1,
+}
 
 /** A full batch should be done before its permit runs out, unless the manifest wants it so. */
 function limited(judged: Judged, endpoint: ManifestEndpoint): Judged {
@@ -114,11 +116,11 @@ export async function judgeRaw(
   body: string | null,
 ): Promise<Judged> {
   const proven = { batchable: false, reason: 'whole tensors are run one request at a time' }
-  if (body === null) return { ...proven, ...NOT_MEASURED, maxRows: 1 }
+  if (body === null) return { ...proven, ...NOT_MEASURED }
   const parsed: unknown = JSON.parse(body)
   const features: unknown =
     typeof parsed === 'object' && parsed !== null ? Reflect.get(parsed, 'features') : null
   const tensors = typeof features === 'object' && features !== null ? { ...features } : {}
   const feeds = decodeTensors(tensors, plan.inputs)
-  return { ...proven, ...(await measureCost(() => model.run(feeds), 1)), maxRows: 1 }
+  return { ...proven, ...(await measureCost(() => model.run(feeds), 1)) }
 }

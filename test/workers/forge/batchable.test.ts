@@ -194,3 +194,11 @@ t.test('cost: the time for measuring is bounded', async (t) => {
   t.ok(cost.perRowUs > 50_000 && cost.perRowUs < 200_000, `${cost.perRowUs} us per row`)
   t.ok(worstBatchMs > 3_000, 'the largest batch is expected, not tried')
 })
+
+t.test('a size that the model refuses is not used', async (t) => {
+  const upTo = (rowsMax: number) => async (rows: number) => {
+    if (rows > rowsMax) throw new Error('too many')
+  }
+  t.equal((await measureCost(upTo(20), 64)).maxRows, 16)
+  t.equal((await measureCost(upTo(64), 64)).maxRows, 64)
+})

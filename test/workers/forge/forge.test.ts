@@ -162,6 +162,48 @@ t.test('a model that knows its categories needs a test query, and is served with
   t.match(report.endpoints[0]?.batchReason, /no test queries.*Unknown Category/)
 })
 
+t.test('weights beside a model in a folder, and one model for two endpoints', async (t) => {
+  const graph = {
+    inputs: [{ name: 'X', type: 'float', shape: ['N', 2] }],
+    outputs: [{ name: 'probabilities', type: 'float', shape: ['N', 2], mapKey: 'string' }],
+    initializers: [
+      { name: 'W', type: 'float', dims: [2, 2], data: [], externalFile: 'weights.bin' },
+    ],
+    nodes: [
+      { op: 'MatMul', inputs: ['X', 'W'], outputs: ['scores'] },
+      {
+        op: 'ZipMap',
+        domain: 'ai.onnx.ml',
+        inputs: ['scores'],
+        outputs: ['probabilities'],
+        attributes: { classlabels_strings: { strings: ['no', 'yes'] } },
+      },
+    ],
+  } as const
+  const endpoint = { type: 'STD_PREDICTION', model: 'sub/model.onnx' }
+  const expect = { prediction: 'yes', probas: { no: 0.25, yes: 0.75 } }
+  const testQueries = [{ q: { features: { f0: 0.25, f1: 0.75 } }, expect }]
+  const endpoints = [
+    { id: 'a', ...endpoint, testQueries },
+    { id: 'b', ...endpoint, threshold: 0.9, classes: ['0', '1'] },
+  ]
+  const weights = Buffer.from(new Float32Array([1, 0, 0, 1]).buffer)
+  const done = await run(t, [
+    { name: 'service.json', data: JSON.stringify({ formatVersion: 1, endpoints }) },
+    { name: 'sub/model.onnx', data: onnxModel(graph) },
+    { name: 'sub/weights.bin', data: weights },
+  ])
+  const { plan, report } = forged(done)
+  const model = 'sub/model.onnx.switchyard.onnx'
+  t.match(plan.endpoints, [
+    {
+      prediction: { kind: 'BINARY_CLASSIFICATION', model, classes: ['no', 'yes'], threshold: null },
+    },
+    { prediction: { kind: 'BINARY_CLASSIFICATION', model, classes: ['0', '1'], threshold: 0.9 } },
+  ])
+  t.equal(report.endpoints[0]?.modelBytes, onnxModel(graph).length + weights.length)
+})
+
 t.test('failed test queries: all of them, each by name, field and values', async (t) => {
   const features = { f0: 1, f1: 2, f2: 3, f3: 4 }
   const testQueries = [
