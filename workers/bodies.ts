@@ -9,7 +9,8 @@
 import { isAscii } from 'node:buffer'
 import { LIMITS } from '../core/config/limits.ts'
 
-const utf8 = new TextDecoder('utf-8', { fatal: true })
+// A byte order mark is no JSON: kept here, so that it is refused and not passed over.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** A body that could be read, or why not. */
 export type Parsed =
@@ -67,6 +68,9 @@ function isTooDeep(text: string): boolean {
   return false
 }
 
+const BYTE_ORDER_MARK = 0xfeff
+const withMark: Parsed = { kind: 'refused', reason: 'the body starts with a byte order mark' }
+
 const QUOTE = 34
 const BACKSLASH = 92
 
@@ -101,6 +105,7 @@ function endOfString(text: string, start: number): number {
 function parseTolerantly(text: string, strictError: unknown): Parsed {
   const reason = strictError instanceof Error ? strictError.message : 'not JSON'
   const refused: Parsed = { kind: 'refused', reason: `the body is not JSON: ${short(reason)}` }
+  if (text.charCodeAt(0) === BYTE_ORDER_MARK) return withMark
   if (text.trim() === '') return { kind: 'refused', reason: 'the body is empty' }
   if (!text.includes('NaN') && !text.includes('Infinity')) return refused
   try {

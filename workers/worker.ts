@@ -5,7 +5,7 @@
 
 import { threadId, workerData } from 'node:worker_threads'
 import { nowMs } from '../core/base/clock.ts'
-import { messageOf } from '../core/base/errors.ts'
+import { type ErrorCode, messageOf } from '../core/base/errors.ts'
 import type { EndpointPlan } from '../core/bundle/plan.ts'
 import { openPredictor, type Predictor } from './onnx/predictor.ts'
 import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from './protocol.ts'
@@ -30,25 +30,31 @@ export default async function work(task: WorkerTask): Promise<WorkerOutcome> {
   }
 }
 
-function failureCode(task: WorkerTask) {
+function failureCode(task: WorkerTask): ErrorCode {
   return task.kind === 'load' ? 'ERR_LOAD_FAILED' : 'ERR_INTERNAL'
 }
 
 /** The second load of a thread that has loaded already costs nothing. */
 async function load(): Promise<WorkerOutcome> {
   const startMs = nowMs()
-  if (predictors.length === 0) {
-    const opened: Predictor[] = []
-    for (const plan of setup.plan.endpoints) opened.push(await open(plan))
-    predictors = opened
-  }
+  if (predictors.length === 0) predictors = await openAll()
   return { kind: 'loaded', thread: threadId, loadMs: nowMs() - startMs }
 }
 
-async function open(plan: EndpointPlan): Promise<Predictor> {
-  const predictor = await openPredictor(setup.directory, setup, plan)
-  for (const body of plan.warmUp) await warmUp(predictor, plan, body)
-  return predictor
+/** All or none: a model that is not released keeps its memory when the thread has ended. */
+async function openAll(): Promise<readonly Predictor[]> {
+  const opened: Predictor[] = []
+  try {
+    for (const plan of setup.plan.endpoints) {
+      const predictor = await openPredictor(setup.directory, setup, plan)
+      opened.push(predictor)
+      for (const body of plan.warmUp) await warmUp(predictor, plan, body)
+    }
+    return opened
+  } catch (error) {
+    for (const predictor of opened) await predictor.release()
+    throw error
+  }
 }
 
 /** The first runs of a model cost page faults and compilation; no caller shall pay for them. */
@@ -64,6 +70,8 @@ async function warmUp(predictor: Predictor, plan: EndpointPlan, body: string): P
 }
 
 async function runBatch(job: BatchJob): Promise<WorkerOutcome> {
+  // A thread that took the place of a crashed one may get a batch before it was told to load.
+  if (predictors.length === 0) predictors = await openAll()
   const predictor = predictors[job.endpoint]
   if (predictor === undefined) {
     return { kind: 'failed', code: 'ERR_INTERNAL', detail: 'the endpoint is not loaded' }

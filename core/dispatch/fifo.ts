@@ -32,6 +32,14 @@ export class Fifo<T> {
     return item
   }
 
+  /** Keeps the items that pass, in their order. */
+  keep(passes: (item: T) => boolean): void {
+    for (let left = this.#size; left > 0; left--) {
+      const item = this.shift() as T
+      if (passes(item)) this.push(item)
+    }
+  }
+
   /** Capacities are powers of two, so that an index wraps by a mask. */
   #grow(): void {
     const old = this.#slots

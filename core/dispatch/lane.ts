@@ -12,6 +12,8 @@ import { Fifo } from './fifo.ts'
 
 /** A serial lane gets as many requests at once as fit into this time. */
 const SLICE_US = 5_000
+/** Closed entries that a queue may hold beside the open ones before it is cleaned. */
+const CLOSED_MAX = 64
 
 /** What dispatch must know of the caller; it knows no HTTP. */
 export interface Caller {
@@ -27,7 +29,10 @@ export class Pending {
   body: Uint8Array | null
   readonly bytes: number
   readonly arrivedMs: number
+  /** Until it is answered or its caller has gone. */
   open = true
+  /** Until it is taken to be run. */
+  waiting = true
 
   constructor(caller: Caller, body: Uint8Array, arrivedMs: number) {
     this.caller = caller
@@ -81,6 +86,9 @@ export class Lane {
   readonly #waiting = new Fifo<Pending>()
   /** Every request without an answer, oldest first, waiting or running: for deadlines. */
   readonly #unanswered = new Fifo<Pending>()
+  /** Open requests, and those of them that wait: closed ones stay in the queues for a while. */
+  #openCount = 0
+  #waitingCount = 0
   #waitingBytes = 0
   /** Microseconds of thread time that this lane may still take before others have their turn. */
   creditUs = 0
@@ -88,29 +96,39 @@ export class Lane {
   #requestUs = SLICE_US
   /** Kept by the scheduler: whether the lane is in its list of lanes with deadlines to watch. */
   watched = false
-  /** Set when runs of this endpoint do not end: nothing enters any more. */
-  stopped = false
+  /** Set when nothing of the lane will be run any more: what every request gets from then on. */
+  #refusal: AppError | null = null
 
   constructor(options: LaneOptions) {
     this.options = options
   }
 
+  /** Requests that wait for a thread and for whose answer somebody waits. */
   get waiting(): number {
-    return this.#waiting.size
+    return this.#waitingCount
+  }
+
+  /** True when it was stopped because runs of its endpoint do not end. */
+  get isStopped(): boolean {
+    return this.#refusal?.code === 'ERR_ENDPOINT_HANGS'
   }
 
   /** Takes a request in, or says at once why not. */
-  enter(caller: Caller, body: Uint8Array): AppError | null {
+  enter(caller: Caller, body: Uint8Array): Pending | AppError {
     const { requestsMax, bytesMax, name } = this.options
-    if (this.stopped) return new AppError('ERR_ENDPOINT_HANGS', name)
+    if (this.#refusal !== null) return this.#refusal
     const full =
-      this.#waiting.size >= requestsMax || this.#waitingBytes + body.byteLength > bytesMax
-    if (full) return new AppError('ERR_LANE_FULL', `${name} holds ${this.#waiting.size}`)
+      this.#waitingCount >= requestsMax || this.#waitingBytes + body.byteLength > bytesMax
+    if (full) return new AppError('ERR_LANE_FULL', `${name} holds ${this.#waitingCount}`)
     const pending = new Pending(caller, body, nowMs())
+    this.#clean(this.#waiting, this.#waitingCount)
+    this.#clean(this.#unanswered, this.#openCount)
     this.#waiting.push(pending)
     this.#unanswered.push(pending)
+    this.#openCount += 1
+    this.#waitingCount += 1
     this.#waitingBytes += pending.bytes
-    return null
+    return pending
   }
 
   /** The next batch: dead rows are dropped here, the last moment before they cost a thread. */
@@ -121,9 +139,11 @@ export class Lane {
     while (batch.length < limit) {
       const pending = this.#waiting.shift()
       if (pending === undefined) break
-      this.#waitingBytes -= pending.bytes
-      if (pending.wanted) batch.push(pending)
-      else this.settle(pending)
+      if (!pending.open) continue
+      if (pending.wanted) {
+        this.#leaveQueue(pending)
+        batch.push(pending)
+      } else this.settle(pending)
     }
     return batch
   }
@@ -152,15 +172,17 @@ export class Lane {
   /** The request is answered or its caller has gone; once for each. */
   settle(pending: Pending): void {
     if (!pending.open) return
+    if (pending.waiting) this.#leaveQueue(pending)
     pending.open = false
     pending.body = null
+    this.#openCount -= 1
     this.options.onSettled()
   }
 
-  /** Fails every waiting request, for example when the pool is down. */
-  failAll(error: AppError): void {
+  /** Nothing of this lane is run any more, its pool is down for one: says so to all, and from now on. */
+  stop(error: AppError): void {
+    this.#refusal = error
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      this.#waitingBytes -= next.bytes
       this.fail(next, error)
     }
   }
@@ -178,20 +200,26 @@ export class Lane {
       this.#unanswered.shift()
       head = this.#unanswered.peek()
     }
-    this.#dropDead()
     return head !== undefined
   }
 
-  /** Requests that nobody waits for must not fill the lane while its threads are busy. */
-  #dropDead(): void {
-    for (let head = this.#waiting.peek(); head !== undefined && !head.open; ) {
-      this.#waitingBytes -= head.bytes
-      this.#waiting.shift()
-      head = this.#waiting.peek()
-    }
+  /** What fills the lane is who waits in it: neither room nor bytes are kept for the others. */
+  #leaveQueue(pending: Pending): void {
+    pending.waiting = false
+    this.#waitingCount -= 1
+    this.#waitingBytes -= pending.bytes
+  }
+
+  /** Behind one old request thousands may be answered or gone; they must not pile up. */
+  #clean(queue: Fifo<Pending>, openCount: number): void {
+    if (queue.size > 2 * openCount + CLOSED_MAX) queue.keep(isOpen)
   }
 
   #deadlineText(): string {
     return `${this.options.name} has ${this.options.timeoutMs} ms for an answer`
   }
+}
+
+function isOpen(pending: Pending): boolean {
+  return pending.open
 }

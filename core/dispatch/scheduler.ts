@@ -64,9 +64,9 @@ export class Scheduler {
     return this.#running.size
   }
 
-  /** Nothing of this lane's pool comes back: its waiting requests are answered now. */
-  failLane(lane: Lane, error: AppError): void {
-    lane.failAll(error)
+  /** Nothing of this lane is run any more: its waiting requests are answered now. */
+  stopLane(lane: Lane, error: AppError): void {
+    lane.stop(error)
     this.#forgetIfEmpty(lane)
   }
 

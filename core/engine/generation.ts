@@ -57,6 +57,7 @@ export class Generation {
   #loadMs: number | null = null
   #leases = 0
   #whenIdle: (() => void) | null = null
+  #drained: Promise<void> | null = null
 
   constructor(desired: DesiredGeneration, deps: GenerationDeps) {
     this.desired = desired
@@ -138,7 +139,12 @@ export class Generation {
   }
 
   /** Waits for the leases and closes the pool. New requests are routed elsewhere already. */
-  async drain(): Promise<void> {
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain()
+    return this.#drained
+  }
+
+  async #drain(): Promise<void> {
     const loading = this.#state === 'loading'
     this.moveTo('draining')
     if (loading || this.#leases > 0) {
@@ -154,7 +160,7 @@ export class Generation {
 
   observe(): ObservedGeneration {
     const lanes = [...this.#lanes.values()].flatMap((verbs) => Object.values(verbs))
-    const stopped = [...this.#lanes].filter(([, verbs]) => verbs.single.stopped)
+    const stopped = [...this.#lanes].filter(([, verbs]) => verbs.single.isStopped)
     return {
       serviceId: this.desired.serviceId,
       generationId: this.desired.generationId,
@@ -187,8 +193,7 @@ export class Generation {
 
   #stopEndpoint(endpointId: string): void {
     for (const lane of Object.values(this.#lanes.get(endpointId) ?? {})) {
-      lane.stopped = true
-      this.#deps.scheduler.failLane(lane, new AppError('ERR_ENDPOINT_HANGS', lane.options.name))
+      this.#deps.scheduler.stopLane(lane, new AppError('ERR_ENDPOINT_HANGS', lane.options.name))
     }
   }
 
@@ -197,7 +202,7 @@ export class Generation {
     this.#reason = reason
     for (const verbs of this.#lanes.values()) {
       for (const lane of Object.values(verbs)) {
-        this.#deps.scheduler.failLane(lane, new AppError('ERR_POOL_DOWN', reason))
+        this.#deps.scheduler.stopLane(lane, new AppError('ERR_POOL_DOWN', reason))
       }
     }
     if (this.#state !== 'draining') this.moveTo('failed')

@@ -93,7 +93,6 @@ export class Pool {
   async run(job: BatchJob): Promise<WorkerOutcome> {
     assert(this.#free > 0, 'a batch is handed over only when a thread is free')
     this.#free -= 1
-    this.#running += 1
     try {
       const outcome = await this.#send({ kind: 'batch', job }, [bufferOf(job)])
       this.#free += 1
@@ -101,9 +100,6 @@ export class Pool {
     } catch (error) {
       void this.#replaceThread(messageOf(error))
       throw error
-    } finally {
-      this.#running -= 1
-      if (this.#running === 0) this.#whenQuiet?.()
     }
   }
 
@@ -147,16 +143,30 @@ export class Pool {
     }
   }
 
-  /** Tasks sent in one go reach one thread each, since a thread takes one at a time. */
-  #onEachThread(task: WorkerTask): Promise<WorkerOutcome[]> {
-    return Promise.all(Array.from({ length: this.threads }, () => this.#send(task, [])))
+  /**
+   * Tasks sent in one go reach one thread each, since a thread takes one at a time. Throws only
+   * when all have ended: the caller may end the threads then.
+   */
+  async #onEachThread(task: WorkerTask): Promise<WorkerOutcome[]> {
+    const sent = Array.from({ length: this.threads }, () => this.#send(task, []))
+    await Promise.allSettled(sent)
+    return Promise.all(sent)
   }
 
-  #send(task: WorkerTask, transferList: ArrayBuffer[]): Promise<WorkerOutcome> {
-    return this.#piscina.run(task, { transferList })
+  async #send(task: WorkerTask, transferList: ArrayBuffer[]): Promise<WorkerOutcome> {
+    this.#running += 1
+    try {
+      return await this.#piscina.run(task, { transferList })
+    } finally {
+      this.#running -= 1
+      if (this.#running === 0) this.#whenQuiet?.()
+    }
   }
 
-  /** Piscina has started another thread; it counts as free when it has loaded. */
+  /**
+   * Piscina has started another thread; it counts as free when a load has gone through. Where an
+   * idle neighbour took that load, the new thread loads with its first batch.
+   */
   async #replaceThread(reason: string): Promise<void> {
     const now = nowMs()
     this.#crashesMs = this.#crashesMs.filter((at) => now - at < CRASH_WINDOW_MS)

@@ -22,9 +22,14 @@ export interface UwsContext {
   readonly headers: readonly (readonly [string, string])[]
   /** While draining every answer closes its connection. */
   closing: boolean
-  /** Requests that are not answered yet. */
+  /** Requests that are not answered yet, or whose large answer is still being sent. */
   active: number
+  /** A route threw; an exception that reaches the native library ends the process. */
+  readonly onThrow: (error: unknown, exchange: UwsExchange) => void
 }
+
+/** First size of the buffer of a body that comes in pieces; it doubles as it fills. */
+const PIECES_BYTES_MIN = 4_096
 
 export class UwsExchange implements Exchange {
   readonly method: string
@@ -35,6 +40,7 @@ export class UwsExchange implements Exchange {
   #done = false
   #bodyBytes = 0
   #gone: (() => void) | null = null
+  #sending = false
 
   constructor(res: HttpResponse, req: HttpRequest, context: UwsContext) {
     this.#res = res
@@ -72,22 +78,16 @@ export class UwsExchange implements Exchange {
       this.#refuseBody('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`)
       return
     }
-    let chunks: Uint8Array[] | null = null
+    let body: Buffer | null = null
     this.#res.onData((chunk, isLast) => {
       if (this.#done) return
+      const at = this.#bodyBytes
       if (!this.#take(chunk.byteLength, limitBytes)) return
+      const size = this.#bodyBytes
       // The chunk's memory is the socket's: what is to stay must be copied now.
-      const copy = Buffer.allocUnsafe(chunk.byteLength)
-      copy.set(new Uint8Array(chunk))
-      if (!isLast) {
-        chunks ??= []
-        chunks.push(copy)
-      } else if (chunks === null) {
-        done(copy)
-      } else {
-        chunks.push(copy)
-        done(Buffer.concat(chunks))
-      }
+      if (body === null || body.length < size) body = grown(body, at, isLast ? size : 2 * size)
+      body.set(new Uint8Array(chunk), at)
+      if (isLast) this.#handOver(body.length === size ? body : body.subarray(0, size), done)
     })
   }
 
@@ -103,8 +103,7 @@ export class UwsExchange implements Exchange {
 
   replyError(error: AppError): void {
     const body = JSON.stringify(errorBody(error, newRequestId()))
-    const headers = error.status === 429 || error.status === 503 ? { 'Retry-After': '1' } : null
-    this.#send(error.status, body, 'application/json', headers)
+    this.#send(error.status, body, 'application/json', headersOf(error))
   }
 
   /** Answers and closes: what follows on this connection cannot be trusted. */
@@ -113,7 +112,7 @@ export class UwsExchange implements Exchange {
     const body = JSON.stringify(errorBody(error, newRequestId()))
     this.#finish()
     this.#res.cork(() => {
-      this.#writeHead(error.status, 'application/json', null)
+      this.#writeHead(error.status, 'application/json', headersOf(error))
       this.#res.end(body, true)
     })
   }
@@ -136,6 +135,14 @@ export class UwsExchange implements Exchange {
     return true
   }
 
+  #handOver(body: Uint8Array, done: (body: Uint8Array) => void): void {
+    try {
+      done(body)
+    } catch (error) {
+      this.#context.onThrow(error, this)
+    }
+  }
+
   #refuseBody(code: 'ERR_BODY_TOO_LARGE' | 'ERR_BUDGET_FULL', detail: string | null): void {
     const gone = this.#gone
     this.refuse(new AppError(code, detail))
@@ -143,6 +150,7 @@ export class UwsExchange implements Exchange {
   }
 
   #aborted(): void {
+    if (this.#sending) this.#sent()
     if (this.#done) return
     const gone = this.#gone
     this.#finish()
@@ -167,7 +175,9 @@ export class UwsExchange implements Exchange {
     this.#finish()
     this.#res.cork(() => {
       this.#writeHead(status, contentType, headers)
-      if (this.method === 'HEAD') {
+      if (status === 204) {
+        this.#res.endWithoutBody(undefined, this.#context.closing)
+      } else if (this.method === 'HEAD') {
         this.#res.endWithoutBody(Buffer.byteLength(body), this.#context.closing)
       } else if (body.length > LIMITS.answerBytesAtOnce / 4) {
         this.#sendLarge(typeof body === 'string' ? Buffer.from(body) : body)
@@ -195,16 +205,38 @@ export class UwsExchange implements Exchange {
   /** Hands over what the socket takes, and the rest when it asks: nothing is buffered natively. */
   #sendLarge(body: Uint8Array): void {
     const res = this.#res
-    const [sent, finished] = res.tryEnd(body, body.byteLength)
-    if (sent || finished) return
-    const startOffset = res.getWriteOffset()
+    if (this.#context.closing) res.writeHeader('Connection', 'close')
+    this.#sending = true
+    this.#context.active += 1
+    const [, atOnce] = res.tryEnd(body, body.byteLength)
+    if (atOnce) {
+      this.#sent()
+      return
+    }
     res.onWritable((offset) => {
-      const rest = body.subarray(offset)
-      const [ok] = res.tryEnd(rest, body.byteLength)
+      const [ok, finished] = res.tryEnd(body.subarray(offset), body.byteLength)
+      if (finished) this.#sent()
       return ok
     })
-    assert(startOffset <= body.byteLength, 'no more is written than there is')
   }
+
+  /** The whole answer is with the socket, or its reader has gone. */
+  #sent(): void {
+    this.#sending = false
+    this.#context.active -= 1
+  }
+}
+
+/** A copy of the first `used` bytes with room for `size`. */
+function grown(body: Buffer | null, used: number, size: number): Buffer {
+  if (body === null) return Buffer.allocUnsafe(size)
+  const next = Buffer.allocUnsafe(Math.max(size, PIECES_BYTES_MIN))
+  body.copy(next, 0, 0, used)
+  return next
+}
+
+function headersOf(error: AppError): Readonly<Record<string, string>> | null {
+  return error.status === 429 || error.status === 503 ? { 'Retry-After': '1' } : null
 }
 
 /** Refuses what could end a header line: uWebSockets.js sends values unchecked. */

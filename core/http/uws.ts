@@ -5,7 +5,7 @@
  */
 
 import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket } from 'uWebSockets.js'
-import { AppError, messageOf } from '../base/errors.ts'
+import { AppError, messageOf, toAppError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Handler } from './exchange.ts'
@@ -64,7 +64,8 @@ export class UwsServer {
       ['DSS-API-Version', API_VERSION],
       ['DSS-Version', options.version],
     ] as const
-    this.#context = { budget: options.budget, headers, closing: false, active: 0 }
+    const onThrow = (error: unknown, exchange: UwsExchange) => this.#threw(error, exchange)
+    this.#context = { budget: options.budget, headers, closing: false, active: 0, onThrow }
   }
 
   get connections(): number {
@@ -118,10 +119,14 @@ export class UwsServer {
         this.#handler(exchange)
       }
     } catch (error) {
-      this.#options.logger.error({ err: error, path: exchange.path }, 'a query handler threw')
-      exchange.replyError(error instanceof AppError ? error : new AppError('ERR_INTERNAL'))
+      this.#threw(error, exchange)
     }
     exchange.leaveHandler()
+  }
+
+  #threw(error: unknown, exchange: UwsExchange): void {
+    this.#options.logger.error({ err: error, path: exchange.path }, 'a query handler threw')
+    exchange.replyError(toAppError(error))
   }
 }
 

@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs'
 import { digestOf, secretOf } from '../auth/credentials.ts'
 import { AppError } from '../base/errors.ts'
+import { Pending } from '../dispatch/lane.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Generation } from '../engine/generation.ts'
 import {
@@ -65,20 +66,21 @@ function predict(exchange: Exchange, route: Route, options: QueryOptions): AppEr
 /** Reads the body and enters the lane; the lease lasts until the answer or until the caller left. */
 function admit(exchange: Exchange, target: Target, options: QueryOptions): void {
   const { generation, lane } = target
-  let inLane = false
+  let pending: Pending | null = null
   generation.takeLease()
   exchange.onGone(() => {
-    if (!inLane) generation.endLease()
+    if (pending === null) generation.endLease()
+    else lane.settle(pending)
   })
   exchange.readBody(options.bodyBytesMax, (body) => {
-    const refusal = lane.enter(exchange, body)
-    if (refusal === null) {
-      inLane = true
+    const entered = lane.enter(exchange, body)
+    if (entered instanceof Pending) {
+      pending = entered
       options.engine.scheduler.wake(lane)
       return
     }
-    exchange.replyError(refusal)
-    lane.options.observer.answered(refusal.status, 0)
+    exchange.replyError(entered)
+    lane.options.observer.answered(entered.status, 0)
     generation.endLease()
   })
 }

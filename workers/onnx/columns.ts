@@ -181,14 +181,23 @@ function storeBig(data: BigArray, value: number | bigint, at: number, datatype: 
 }
 
 function storeText(slot: Slot, buffer: Buffer2d, value: unknown, at: number): Refusal | null {
-  const text = typeof value === 'number' ? String(value) : value
+  const text = typeof value === 'number' && Number.isFinite(value) ? String(value) : value
   if (typeof text !== 'string') return refusal(`must be a string, got ${kindOf(value)}`)
+  if (!isPassable(text)) return refusal('holds a NUL or half of a surrogate pair')
   if (slot.categories !== null && !slot.categories.has(text)) {
     return { unknown: true, reason: `has the unknown category ${quoted(text)}` }
   }
   if (buffer.kind !== 'string') return refusal('is a text, but the model takes a number')
   buffer.data[at] = text
   return null
+}
+
+/**
+ * ONNX Runtime ends a text at its first NUL and replaces lone surrogates: the model would be asked
+ * something else than the caller did.
+ */
+export function isPassable(text: string): boolean {
+  return !text.includes('\0') && !/\p{Surrogate}/u.test(text)
 }
 
 function refusal(reason: string): Refusal {
@@ -200,9 +209,8 @@ function numeric(value: unknown): number | bigint | null {
   if (typeof value === 'number') return value
   if (typeof value !== 'string') return null
   const text = value.trim()
-  if (/^[+-]?\d{16,19}$/.test(text)) return BigInt(text)
-  const number = Number(text)
-  return /^[+-]?[\d.]/.test(text) && !Number.isNaN(number) ? number : null
+  if (/^[+-]?\d{16,20}$/.test(text)) return BigInt(text)
+  return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(text) ? Number(text) : null
 }
 
 function truth(value: unknown): number | null {

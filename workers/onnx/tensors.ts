@@ -4,7 +4,7 @@
  */
 
 import type { Datatype, TensorSpec } from '../../core/bundle/plan.ts'
-import { rangeOf } from './columns.ts'
+import { isPassable, rangeOf } from './columns.ts'
 import { type Feeds, type Fetched, Tensor } from './session.ts'
 
 /** A tensor that does not fit; the message names the input and the reason. */
@@ -109,8 +109,8 @@ function convert(values: readonly unknown[], spec: TensorSpec): Tensor['data'] {
   switch (spec.datatype) {
     case 'string':
       return values.map((value) => {
-        if (typeof value === 'string') return value
-        throw wrong(spec, value, 'a string')
+        if (typeof value === 'string' && isPassable(value)) return value
+        throw wrong(spec, value, 'a string without NUL and lone surrogates')
       })
     case 'bool':
       return Uint8Array.from(values, (value) => {
@@ -154,7 +154,7 @@ function toBig(value: unknown, spec: TensorSpec): bigint {
 }
 
 function wrong(spec: TensorSpec, value: unknown, wanted: string): TensorRefused {
-  const text = JSON.stringify(value) ?? String(value)
+  const text = typeof value === 'number' ? String(value) : JSON.stringify(value)
   const got = text.length > 60 ? `${text.slice(0, 57)}...` : text
   return new TensorRefused(`input "${spec.name}" holds ${got}, which is not ${wanted}`)
 }
