@@ -75,7 +75,10 @@ async function run(config: Config, project: string, version: string): Promise<vo
     end.started(node)
     if (!end.signal.aborted) sayReady(node, config, logger)
   } catch (error) {
-    if (end.signal.aborted) process.exit(end.code)
+    if (end.signal.aborted) {
+      logger.info({}, 'stopped before it was ready')
+      process.exit(end.code)
+    }
     sayWhyNot(error, logger)
     process.exit(1)
   }
@@ -142,10 +145,12 @@ function sayReady(node: RunningNode, config: Config, logger: Logger): void {
   const { url, adminUrl, firstAdminKey, demoCurl } = node
   const ready = { event: 'ready', url, adminUrl, pid: process.pid }
   process.stdout.write(`${JSON.stringify(ready)}\n`)
-  if (demoCurl !== null) logger.info({ command: demoCurl }, 'a prediction of the demo service')
-  if (!process.stdout.isTTY) return
-  const { metricsPublic } = config
-  process.stdout.write(greetingText({ url, adminUrl, firstAdminKey, demoCurl, metricsPublic }))
+  if (process.stdout.isTTY) {
+    const { metricsPublic } = config
+    process.stdout.write(greetingText({ url, adminUrl, firstAdminKey, demoCurl, metricsPublic }))
+  } else if (demoCurl !== null) {
+    logger.info({ command: demoCurl }, 'a prediction of the demo service')
+  }
 }
 
 /** What the user can change is one line; the rest is a bug and keeps its stack. */

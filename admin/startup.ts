@@ -28,6 +28,9 @@ import { Supervisor } from './serving/supervisor.ts'
 import { Home } from './store/home.ts'
 import { LmdbStore } from './store/lmdb-store.ts'
 
+/** How often serve is asked for its counts when nobody looks at the metrics. */
+const COLLECT_EVERY_MS = 10_000
+
 export interface NodeOptions {
   readonly config: Config
   readonly version: string
@@ -54,7 +57,7 @@ export interface RunningNode {
 }
 
 /** A start that cannot succeed; the message is the one line that the user reads. */
-export class StartError extends AppError {
+class StartError extends AppError {
   constructor(line: string) {
     super('ERR_STARTING', line)
   }
@@ -115,7 +118,10 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
       await Promise.all([admin.close(config.drainMs), supervisor.stop()])
       await opened.close(logger)
     },
-    kill: () => supervisor.kill(),
+    kill: () => {
+      supervisor.kill()
+      parts.forge.close()
+    },
   }
 }
 
@@ -156,7 +162,8 @@ async function openParts(options: NodeOptions, opened: Opened): Promise<Parts> {
   const port = config.port === 0 ? await pickPort(config.host) : config.port
   const metrics = new MetricsStore()
   const serving = { ...serveConfig(options, home), port }
-  const supervisor = new Supervisor({ launch, config: serving, metrics, logger })
+  const collectEveryMs = COLLECT_EVERY_MS
+  const supervisor = new Supervisor({ launch, config: serving, metrics, collectEveryMs, logger })
   const memoryBytesMin = config.forgeMemoryBytes
   const forge = createForge({ ...options.forge, memoryBytesMin, timeMs: LIMITS.forgeMs, logger })
   opened.onClose(() => forge.close())

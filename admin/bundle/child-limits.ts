@@ -18,7 +18,7 @@ export function killGroup(child: ChildProcess): void {
   }
 }
 
-/** Before the child has threads: on Linux each thread has a priority of its own and passes it on. */
+/** Before the child has threads: on Linux each thread has its own priority and passes it on. */
 export function lowerPriority(child: ChildProcess): void {
   if (child.pid === undefined) return
   try {

@@ -29,7 +29,7 @@ export class StderrTail {
     return OUT_OF_MEMORY.test(this.#text)
   }
 
-  /** The line that says most: the last that names an error, else the last that is no stack frame. */
+  /** The line that says most: the last that names an error, else the last that is no frame. */
   lastLine(): string {
     const lines = this.#text.split('\n').map((line) => this.#clean(line))
     const telling = lines.filter((line) => line !== '' && !isNoise(line))

@@ -102,7 +102,7 @@ export class Publisher {
   }
 
   /**
-   * A service (by id) or a generation (by refKey) is being deleted: the service answers as disabled,
+   * A service (by id) or a generation (by refKey) is being deleted: the service is as if disabled,
    * pools drain, and nothing can reserve it any more. Ids hold no slash, so names never clash.
    */
   withdraw(name: string): void {

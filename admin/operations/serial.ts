@@ -1,4 +1,4 @@
-/** Promise queues: what changes one thing runs one after the other, in the order it was asked for. */
+/** Promise queues: what changes one thing runs one after the other, in the order of asking. */
 
 export class SerialQueue {
   #tail: Promise<unknown> = Promise.resolve()

@@ -1,4 +1,4 @@
-/** Routes of the keys that call services; a secret is in the answer that makes it and nowhere else. */
+/** Routes of the keys that call services; only the answer that makes a secret shows it. */
 
 import { json, NO_CONTENT } from './answers.ts'
 import { BodyReader, CreateAuthKeySchema } from './bodies.ts'

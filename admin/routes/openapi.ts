@@ -3,8 +3,7 @@
  * cannot tell of a route that is not there.
  */
 
-import type { SchemaName } from './schemas.ts'
-import { SCHEMAS } from './schemas.ts'
+import { SCHEMAS, type SchemaName } from './schemas.ts'
 import { type OperationId, ROUTES, type Route } from './table.ts'
 
 interface Doc {
@@ -17,25 +16,71 @@ interface Doc {
   readonly errors?: readonly number[]
 }
 
-// biome-ignore format: one row per operation.
 const DOCS: Readonly<Record<OperationId, Doc>> = {
   listServices: { summary: 'Deployed services', answer: 'ServiceSummary', list: true },
-  createService: { summary: 'Create a service', answer: 'Done', request: 'CreateServiceRequest', errors: [400, 409, 503, 507] },
+  createService: {
+    summary: 'Create a service',
+    answer: 'Done',
+    request: 'CreateServiceRequest',
+    errors: [400, 409, 503, 507],
+  },
   getService: { summary: 'Service details', answer: 'Service', errors: [404] },
-  deleteService: { summary: 'Drain and remove the service and all its generations', answer: null, errors: [404, 409] },
-  enableService: { summary: 'Load what is mapped, then answer requests', answer: 'Done', errors: [404, 422, 503] },
+  deleteService: {
+    summary: 'Drain and remove the service and all its generations',
+    answer: null,
+    errors: [404, 409],
+  },
+  enableService: {
+    summary: 'Load what is mapped, then answer requests',
+    answer: 'Done',
+    errors: [404, 422, 503],
+  },
   disableService: { summary: 'Answer 503 to requests', answer: 'Done', errors: [404, 503] },
-  listGenerations: { summary: 'Imported generations, oldest first', answer: 'GenerationSummary', list: true, errors: [404] },
-  importGeneration: { summary: 'Import a bundle; the same content again answers 200 again', answer: 'GenerationSummary', errors: [400, 404, 409, 413, 415, 422, 507] },
-  getGeneration: { summary: 'Generation details, also while it is imported', answer: 'Generation', errors: [404] },
-  deleteGeneration: { summary: 'Remove a generation that is not active', answer: null, errors: [404, 409] },
+  listGenerations: {
+    summary: 'Imported generations, oldest first',
+    answer: 'GenerationSummary',
+    list: true,
+    errors: [404],
+  },
+  importGeneration: {
+    summary: 'Import a bundle; the same content again answers 200 again',
+    answer: 'GenerationSummary',
+    errors: [400, 404, 409, 413, 415, 422, 507],
+  },
+  getGeneration: {
+    summary: 'Generation details, also while it is imported',
+    answer: 'Generation',
+    errors: [404],
+  },
+  deleteGeneration: {
+    summary: 'Remove a generation that is not active',
+    answer: null,
+    errors: [404, 409],
+  },
   preloadGeneration: { summary: 'Load into memory', answer: 'Done', errors: [404, 409, 422] },
   unloadGeneration: { summary: 'Remove from memory', answer: 'Done', errors: [404, 409, 503] },
-  switchGeneration: { summary: 'Load, then make it the active generation', answer: 'Done', errors: [404, 409, 422, 503, 507] },
-  listAuthKeys: { summary: 'Keys that call services, without their secrets', answer: 'AuthKey', list: true },
-  createAuthKey: { summary: 'Create a key; the only answer that shows it', answer: 'AuthKey', request: 'CreateAuthKeyRequest', errors: [400, 507] },
+  switchGeneration: {
+    summary: 'Load, then make it the active generation',
+    answer: 'Done',
+    errors: [404, 409, 422, 503, 507],
+  },
+  listAuthKeys: {
+    summary: 'Keys that call services, without their secrets',
+    answer: 'AuthKey',
+    list: true,
+  },
+  createAuthKey: {
+    summary: 'Create a key; the only answer that shows it',
+    answer: 'AuthKey',
+    request: 'CreateAuthKeyRequest',
+    errors: [400, 507],
+  },
   getAuthKey: { summary: 'One key, without its secret', answer: 'AuthKey', errors: [404] },
-  deleteAuthKey: { summary: 'Delete a key; answered when no process accepts it', answer: null, errors: [404, 503] },
+  deleteAuthKey: {
+    summary: 'Delete a key; answered when no process accepts it',
+    answer: null,
+    errors: [404, 503],
+  },
   getMetrics: { summary: 'Request counts, latencies and error rates', answer: 'Metrics' },
   getHealth: { summary: 'Health of the node and its causes', answer: 'HealthStatus' },
   getPrometheus: { summary: 'Metrics for Prometheus', answer: null },

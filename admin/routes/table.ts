@@ -4,18 +4,12 @@
  */
 
 /** `metrics-key`: an admin key, unless the node was told that its metrics are public. */
-export type Needs = 'admin-key' | 'metrics-key' | 'nothing'
+type Needs = 'admin-key' | 'metrics-key' | 'nothing'
 
 /** What the handler is given of the body. */
-export type BodyKind = 'none' | 'json' | 'upload'
+type BodyKind = 'none' | 'json' | 'upload'
 
-interface RouteRow {
-  readonly method: 'GET' | 'POST' | 'DELETE'
-  readonly path: string
-  readonly needs: Needs
-  readonly body: BodyKind
-  readonly operation: string
-}
+type Method = 'GET' | 'POST' | 'DELETE'
 
 const SERVICES = '/admin/api/services'
 const SERVICE = `${SERVICES}/{serviceId}` as const
@@ -24,31 +18,46 @@ const GENERATION = `${GENERATIONS}/{generationId}` as const
 const KEYS = '/admin/api/auth/keys'
 const KEY = `${KEYS}/{keyId}` as const
 
-// biome-ignore format: one row per operation.
-export const ROUTES = [
-  { method: 'GET', path: SERVICES, needs: 'admin-key', body: 'none', operation: 'listServices' },
-  { method: 'POST', path: SERVICES, needs: 'admin-key', body: 'json', operation: 'createService' },
-  { method: 'GET', path: SERVICE, needs: 'admin-key', body: 'none', operation: 'getService' },
-  { method: 'DELETE', path: SERVICE, needs: 'admin-key', body: 'none', operation: 'deleteService' },
-  { method: 'POST', path: `${SERVICE}/enable`, needs: 'admin-key', body: 'none', operation: 'enableService' },
-  { method: 'POST', path: `${SERVICE}/disable`, needs: 'admin-key', body: 'none', operation: 'disableService' },
-  { method: 'GET', path: GENERATIONS, needs: 'admin-key', body: 'none', operation: 'listGenerations' },
-  { method: 'POST', path: GENERATIONS, needs: 'admin-key', body: 'upload', operation: 'importGeneration' },
-  { method: 'GET', path: GENERATION, needs: 'admin-key', body: 'none', operation: 'getGeneration' },
-  { method: 'DELETE', path: GENERATION, needs: 'admin-key', body: 'none', operation: 'deleteGeneration' },
-  { method: 'POST', path: `${GENERATION}/preload`, needs: 'admin-key', body: 'none', operation: 'preloadGeneration' },
-  { method: 'POST', path: `${GENERATION}/unload`, needs: 'admin-key', body: 'none', operation: 'unloadGeneration' },
-  { method: 'POST', path: `${GENERATION}/switch`, needs: 'admin-key', body: 'none', operation: 'switchGeneration' },
-  { method: 'GET', path: KEYS, needs: 'admin-key', body: 'none', operation: 'listAuthKeys' },
-  { method: 'POST', path: KEYS, needs: 'admin-key', body: 'json', operation: 'createAuthKey' },
-  { method: 'GET', path: KEY, needs: 'admin-key', body: 'none', operation: 'getAuthKey' },
-  { method: 'DELETE', path: KEY, needs: 'admin-key', body: 'none', operation: 'deleteAuthKey' },
-  { method: 'GET', path: '/admin/api/metrics', needs: 'admin-key', body: 'none', operation: 'getMetrics' },
-  { method: 'GET', path: '/admin/api/health', needs: 'nothing', body: 'none', operation: 'getHealth' },
-  { method: 'GET', path: '/metrics', needs: 'metrics-key', body: 'none', operation: 'getPrometheus' },
-  { method: 'GET', path: '/openapi.json', needs: 'admin-key', body: 'none', operation: 'getOpenApi' },
-  { method: 'GET', path: '/isAlive', needs: 'nothing', body: 'none', operation: 'isAlive' },
-] as const satisfies readonly RouteRow[]
+/** Method, path, what it needs, its body, its handler. */
+const TABLE = [
+  ['GET', SERVICES, 'admin-key', 'none', 'listServices'],
+  ['POST', SERVICES, 'admin-key', 'json', 'createService'],
+  ['GET', SERVICE, 'admin-key', 'none', 'getService'],
+  ['DELETE', SERVICE, 'admin-key', 'none', 'deleteService'],
+  ['POST', `${SERVICE}/enable`, 'admin-key', 'none', 'enableService'],
+  ['POST', `${SERVICE}/disable`, 'admin-key', 'none', 'disableService'],
+  ['GET', GENERATIONS, 'admin-key', 'none', 'listGenerations'],
+  ['POST', GENERATIONS, 'admin-key', 'upload', 'importGeneration'],
+  ['GET', GENERATION, 'admin-key', 'none', 'getGeneration'],
+  ['DELETE', GENERATION, 'admin-key', 'none', 'deleteGeneration'],
+  ['POST', `${GENERATION}/preload`, 'admin-key', 'none', 'preloadGeneration'],
+  ['POST', `${GENERATION}/unload`, 'admin-key', 'none', 'unloadGeneration'],
+  ['POST', `${GENERATION}/switch`, 'admin-key', 'none', 'switchGeneration'],
+  ['GET', KEYS, 'admin-key', 'none', 'listAuthKeys'],
+  ['POST', KEYS, 'admin-key', 'json', 'createAuthKey'],
+  ['GET', KEY, 'admin-key', 'none', 'getAuthKey'],
+  ['DELETE', KEY, 'admin-key', 'none', 'deleteAuthKey'],
+  ['GET', '/admin/api/metrics', 'admin-key', 'none', 'getMetrics'],
+  ['GET', '/admin/api/health', 'nothing', 'none', 'getHealth'],
+  ['GET', '/metrics', 'metrics-key', 'none', 'getPrometheus'],
+  ['GET', '/openapi.json', 'admin-key', 'none', 'getOpenApi'],
+  ['GET', '/isAlive', 'nothing', 'none', 'isAlive'],
+] as const satisfies readonly (readonly [Method, string, Needs, BodyKind, string])[]
 
-export type Route = (typeof ROUTES)[number]
-export type OperationId = Route['operation']
+export type OperationId = (typeof TABLE)[number][4]
+
+export interface Route {
+  readonly method: Method
+  readonly path: string
+  readonly needs: Needs
+  readonly body: BodyKind
+  readonly operation: OperationId
+}
+
+export const ROUTES: readonly Route[] = TABLE.map(([method, path, needs, body, operation]) => ({
+  method,
+  path,
+  needs,
+  body,
+  operation,
+}))

@@ -13,7 +13,7 @@ export type Observation =
   | { readonly kind: 'state'; readonly state: ObservedState }
   | { readonly kind: 'ended'; readonly how: string; readonly last: ObservedState | null }
 
-export function find(
+function find(
   state: ObservedState | null,
   serviceId: string,
   generationId: string,
@@ -57,7 +57,7 @@ export function warmth(
   return { kind: 'failed', reason: found.reason ?? 'the serving process gave no reason' }
 }
 
-/** What stays true of a report once `desired` holds: a generation that left it says nothing more. */
+/** What stays true of a report once `desired` holds: what left it says nothing any more. */
 export function without(observed: ObservedState, desired: DesiredState): ObservedState {
   const held = new Set(desired.generations.map((one) => `${one.serviceId}/${one.generationId}`))
   const generations = observed.generations.filter(

@@ -22,7 +22,6 @@ import { isSettled, type Observation, warmth, without } from './readiness.ts'
 import type { Launch, ServeExit, ServeHandle } from './serve-process.ts'
 import { Waits } from './waits.ts'
 
-const COLLECT_EVERY_MS = 10_000
 const COLLECT_WAIT_MS = 250
 /** A process that leaves this many collections unanswered serves nobody any more. */
 const SILENT_COLLECTIONS_MAX = 3
@@ -40,6 +39,7 @@ export interface SupervisorOptions {
   readonly launch: Launch
   readonly config: ServeConfig
   readonly metrics: { add(delta: MetricsDelta): void; disconnected(): void }
+  readonly collectEveryMs: number
   readonly logger: Logger
 }
 
@@ -83,7 +83,7 @@ export class Supervisor implements Serving {
   }
 
   start(): void {
-    this.#ticker = setInterval(() => this.#tick(), COLLECT_EVERY_MS)
+    this.#ticker = setInterval(() => this.#tick(), this.#options.collectEveryMs)
     this.#launch(true)
   }
 

@@ -1,4 +1,4 @@
-/** What the node remembers, record by record; types only. Secrets appear as digests and never else. */
+/** What the node remembers, record by record; types only. Secrets are there as digests only. */
 
 import type { EndpointType } from '../../core/bundle/manifest.ts'
 import type { ForgeReport, GenerationPlan } from '../../core/bundle/plan.ts'

@@ -53,7 +53,7 @@ export const OPTIONS = {
     flag: 'config',
     default: null,
     charactersMin: 1,
-    help: 'JSON file with settings, named as in the first column; flags and environment win over it',
+    help: 'JSON file with settings such as "adminPort"; flags and environment win over it',
   },
   home: {
     kind: 'text',

@@ -174,7 +174,11 @@ t.test('a second start on the same port or data directory ends with one line', a
   t.notMatch(homeLine, '\n')
 
   t.equal((await fetch(`${first.adminUrl}/admin/api/health`)).status, 200, 'the first serves on')
+  t.equal((await predict(first.url)).status, 404, 'no demo here, but an answer')
   t.equal(await first.stop(), 0)
+  // The connections of before linger in the kernel; they must not keep the port.
+  const again = await startNode(t, { args: ['--port', port], home: first.home })
+  t.equal(new URL(again.url).port, port)
 })
 
 t.test('starts that cannot succeed', async (t) => {

@@ -1,5 +1,5 @@
 /**
- * Goal: whatever a forge does, the client answers, in time, with a sentence that says what happened.
+ * Goal: whatever a forge does, the client answers, in time, with a sentence that says why.
  * Method: real child processes that loop, abort, allocate, leave children behind or answer; one
  * small program per misbehaviour, since a model that misbehaves on purpose cannot do all of these.
  */
