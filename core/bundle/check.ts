@@ -275,6 +275,11 @@ function featureFaults(feature: ManifestFeature, path: string): Fault[] {
     faults.push({ path: join(path, 'value'), reason })
   }
   if (type !== undefined && value !== undefined) faults.push(...valueFaults(feature, type, path))
+  const { onUnknown = 'ERROR' } = feature
+  if (onUnknown !== 'ERROR' && categories === undefined) {
+    const reason = `categories is required: onUnknown says ${onUnknown}, and all texts are known`
+    faults.push({ path: join(path, 'categories'), reason })
+  }
   if (type !== undefined && type !== 'string' && categories !== undefined) {
     const reason = `categories belong to string features, "${feature.name}" is ${type}`
     faults.push({ path: join(path, 'categories'), reason })

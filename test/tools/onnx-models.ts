@@ -180,3 +180,40 @@ export function int4Output(): Buffer {
     ],
   })
 }
+
+/** Refused at load: no such operator exists. */
+export function unknownOperator(): Buffer {
+  return onnxModel({
+    inputs: [{ name: 'X', type: 'float', shape: ['N', 1] }],
+    outputs: [{ name: 'Y', type: 'float', shape: ['N', 1] }],
+    nodes: [{ op: 'NoSuchOperator', inputs: ['X'], outputs: ['Y'] }],
+  })
+}
+
+/** Its weights are in a file that no bundle has. */
+export function lostWeights(): Buffer {
+  return onnxModel({
+    inputs: [{ name: 'X', type: 'float', shape: ['N', 1] }],
+    outputs: [{ name: 'Y', type: 'float', shape: ['N', 1] }],
+    initializers: [
+      { name: 'W', type: 'float', dims: [1, 1], data: [], externalFile: 'weights.bin' },
+    ],
+    nodes: [{ op: 'MatMul', inputs: ['X', 'W'], outputs: ['Y'] }],
+  })
+}
+
+/** Loads, but no run succeeds: three numbers never fit a shape of seven by seven. */
+export function alwaysFails(): Buffer {
+  return onnxModel({
+    inputs: [
+      { name: 'X', type: 'float', shape: ['N', 3] },
+      { name: 'size', type: 'int64', shape: ['N', 1] },
+    ],
+    outputs: [{ name: 'Y', type: 'float', shape: ['M', 'K'] }],
+    initializers: [{ name: 'seven', type: 'int64', dims: [2], data: [7, 7] }],
+    nodes: [
+      { op: 'Squeeze', inputs: ['size'], outputs: ['ignored'] },
+      { op: 'Reshape', inputs: ['X', 'seven'], outputs: ['Y'] },
+    ],
+  })
+}

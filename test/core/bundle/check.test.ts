@@ -99,6 +99,7 @@ t.test('features: names, values and categories', async (t) => {
     [{ type: 'boolean', value: 1 }, 'value: value must be true or false for "a", not 1'],
     [{ type: 'string', categories: ['r'], value: 'g' }, 'value: value "g" is not in categories'],
     [{ type: 'number', categories: ['r'] }, 'categories: categories belong to string features'],
+    [{ onUnknown: 'IGNORE' }, 'categories: categories is required: onUnknown says IGNORE'],
     [{ value: [1] }, 'value: value must be a number, a text or true or false, not a list'],
     [{ onMissing: 'DROP' }, 'onMissing: onMissing must be "ERROR", "IGNORE" or "IMPUTE", not'],
   ]

@@ -17,13 +17,16 @@ import { bundleOf, type ForgeRun, type ForgeRunOptions, runForge } from '../../t
 import { onnxModel } from '../../tools/onnx-builder.ts'
 import {
   allocates,
+  alwaysFails,
   classifier,
   endlessLoop,
   identity,
   int4Output,
+  lostWeights,
   mixedPipeline,
   regressor,
   rowDependent,
+  unknownOperator,
 } from '../../tools/onnx-models.ts'
 import { compiled, SHARED } from '../../tools/paths.ts'
 import type { ZipEntry } from '../../tools/zip-writer.ts'
@@ -294,41 +297,6 @@ t.test(
     }
   },
 )
-
-function unknownOperator(): Buffer {
-  return onnxModel({
-    inputs: [{ name: 'X', type: 'float', shape: ['N', 1] }],
-    outputs: [{ name: 'Y', type: 'float', shape: ['N', 1] }],
-    nodes: [{ op: 'NoSuchOperator', inputs: ['X'], outputs: ['Y'] }],
-  })
-}
-
-function lostWeights(): Buffer {
-  return onnxModel({
-    inputs: [{ name: 'X', type: 'float', shape: ['N', 1] }],
-    outputs: [{ name: 'Y', type: 'float', shape: ['N', 1] }],
-    initializers: [
-      { name: 'W', type: 'float', dims: [1, 1], data: [], externalFile: 'weights.bin' },
-    ],
-    nodes: [{ op: 'MatMul', inputs: ['X', 'W'], outputs: ['Y'] }],
-  })
-}
-
-/** Three numbers never fit a shape of seven. */
-function alwaysFails(): Buffer {
-  return onnxModel({
-    inputs: [
-      { name: 'X', type: 'float', shape: ['N', 3] },
-      { name: 'size', type: 'int64', shape: ['N', 1] },
-    ],
-    outputs: [{ name: 'Y', type: 'float', shape: ['M', 'K'] }],
-    initializers: [{ name: 'seven', type: 'int64', dims: [2], data: [7, 7] }],
-    nodes: [
-      { op: 'Squeeze', inputs: ['size'], outputs: ['ignored'] },
-      { op: 'Reshape', inputs: ['X', 'seven'], outputs: ['Y'] },
-    ],
-  })
-}
 
 t.test('a model that never returns is heard of until its first run', async (t) => {
   const done = await run(t, bundleOf(endlessLoop()), { killMs: 2_500 })
