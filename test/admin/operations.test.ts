@@ -11,12 +11,11 @@ import t, { type Test } from 'tap'
 import { digestOf, secretOf } from '../../core/auth/credentials.ts'
 import type { DesiredState } from '../../core/channel/messages.ts'
 import {
-  bundle,
   type ControlPlane,
   type ControlPlaneOptions,
-  type FakeBundle,
   openControlPlane,
   temporaryDirectory,
+  upload,
 } from '../tools/control-plane.ts'
 
 const V1 = { serviceId: 's', generationId: 'v1' }
@@ -26,21 +25,6 @@ async function openPlane(t: Test, options: ControlPlaneOptions = {}): Promise<Co
   const plane = await openControlPlane(options.directory ?? temporaryDirectory(t), options)
   t.teardown(() => plane.close())
   return plane
-}
-
-let uploads = 0
-
-async function upload(plane: ControlPlane, name: string, content: FakeBundle, serviceId = 's') {
-  uploads += 1
-  const archivePath = join(plane.directory, `upload-${uploads}`)
-  writeFileSync(archivePath, bundle(content))
-  const fileName = `${name}.zip`
-  const request = { serviceId, archivePath, generationId: null, fileName, actor: 'me' }
-  try {
-    return await plane.operations.importGeneration(request)
-  } finally {
-    rmSync(archivePath)
-  }
 }
 
 /** A service `s` with the generations v1 (active) and v2. */

@@ -8,7 +8,6 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { open } from 'lmdb'
 import t from 'tap'
 import { canonicalJson, seal, unseal } from '../../admin/store/envelope.ts'
@@ -17,8 +16,9 @@ import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import type { ServiceRecord, StateRecord } from '../../admin/store/records.ts'
 import type { StateChange } from '../../admin/store/state-store.ts'
 import { temporaryDirectory } from '../tools/control-plane.ts'
+import { compiled } from '../tools/paths.ts'
 
-const WRITER = 'writer'
+const WRITER = compiled('test/tools/store-writer.ts')
 
 function service(id: string, createdOn = 1): StateRecord {
   return { kind: 'service', record: { id, enabled: true, mapping: [], createdOn } }
@@ -28,18 +28,8 @@ function change(puts: StateRecord[], removes: StateRecord[] = []): StateChange {
   return { actor: 'test', action: 'change', before: null, after: null, puts, removes }
 }
 
-/** Run in a child: two records per change that must always agree, acknowledged one by one. */
-async function write(directory: string): Promise<void> {
-  const home = await Home.open(directory)
-  const store = await LmdbStore.open(home.state)
-  for (let count = 1; ; count += 1) {
-    await store.commit(change([service('left', count), service('right', count)]))
-    process.send?.(count)
-  }
-}
-
 async function killedWriter(directory: string, acks: number): Promise<number> {
-  const child: ChildProcess = fork(fileURLToPath(import.meta.url), [WRITER, directory])
+  const child: ChildProcess = fork(WRITER, [directory])
   let acknowledged = 0
   child.on('message', (count: number) => {
     acknowledged = count
@@ -49,103 +39,98 @@ async function killedWriter(directory: string, acks: number): Promise<number> {
   return acknowledged
 }
 
-async function tests(): Promise<void> {
-  t.test('an envelope proves its value', async (t) => {
-    t.equal(canonicalJson({ b: [{ d: 1, c: 2 }], a: 'é' }), '{"a":"é","b":[{"c":2,"d":1}]}')
-    const text = seal('service/a', { id: 'a', label: 'lone \ud800' })
-    t.same(unseal('service/a', text), { id: 'a', label: 'lone \ud800' })
-    const damaged = { code: 'ERR_STORE_DAMAGED', message: /service\/a/ }
-    t.throws(() => unseal('service/a', text.replace('"a"', '"b"')), damaged)
-    t.throws(() => unseal('service/a', ''), damaged)
-    t.throws(() => unseal('service/b', text), { code: 'ERR_STORE_DAMAGED' }, 'of another key')
-  })
+t.test('an envelope proves its value', async (t) => {
+  t.equal(canonicalJson({ b: [{ d: 1, c: 2 }], a: 'é' }), '{"a":"é","b":[{"c":2,"d":1}]}')
+  const text = seal('service/a', { id: 'a', label: 'lone \ud800' })
+  t.same(unseal('service/a', text), { id: 'a', label: 'lone \ud800' })
+  const damaged = { code: 'ERR_STORE_DAMAGED', message: /service\/a/ }
+  t.throws(() => unseal('service/a', text.replace('"a"', '"b"')), damaged)
+  t.throws(() => unseal('service/a', ''), damaged)
+  t.throws(() => unseal('service/b', text), { code: 'ERR_STORE_DAMAGED' }, 'of another key')
+})
 
-  t.test('records and journal survive a reopening', async (t) => {
-    const home = await Home.open(temporaryDirectory(t))
-    const store = await LmdbStore.open(home.state)
-    t.same(await store.load(), [])
-    await store.commit({ ...change([service('a'), service('b')]), after: { made: 2 } })
-    await store.commit(change([service('c')], [service('a')]))
-    await store.close()
-    await t.rejects(store.commit(change([service('d')])), { code: 'ERR_STOPPING' })
+t.test('records and journal survive a reopening', async (t) => {
+  const home = await Home.open(temporaryDirectory(t))
+  const store = await LmdbStore.open(home.state)
+  t.same(await store.load(), [])
+  await store.commit({ ...change([service('a'), service('b')]), after: { made: 2 } })
+  await store.commit(change([service('c')], [service('a')]))
+  await store.close()
+  await t.rejects(store.commit(change([service('d')])), { code: 'ERR_STOPPING' })
 
-    const again = await LmdbStore.open(home.state)
-    t.same(
-      (await again.load()).map(({ record }) => record.id),
-      ['b', 'c'],
-    )
-    const entry = await again.commit(change([]))
-    t.same(
-      (await again.journal(10)).map(({ seq, after }) => [seq, after]),
-      [
-        [3, null],
-        [2, null],
-        [1, { made: 2 }],
-      ],
-    )
-    t.equal(entry.seq, 3, 'numbers go on where they ended')
-    await again.close()
-    await home.close()
-  })
+  const again = await LmdbStore.open(home.state)
+  t.same(
+    (await again.load()).map(({ record }) => record.id),
+    ['b', 'c'],
+  )
+  const entry = await again.commit(change([]))
+  t.same(
+    (await again.journal(10)).map(({ seq, after }) => [seq, after]),
+    [
+      [3, null],
+      [2, null],
+      [1, { made: 2 }],
+    ],
+  )
+  t.equal(entry.seq, 3, 'numbers go on where they ended')
+  await again.close()
+  await home.close()
+})
 
-  t.test('only the owner can read it', async (t) => {
-    const home = await Home.open(temporaryDirectory(t))
-    const store = await LmdbStore.open(home.state)
-    await store.commit(change([service('a')]))
-    const modes = readdirSync(home.state).map((name) => statSync(join(home.state, name)).mode)
-    t.ok(modes.length > 0 && modes.every((mode) => (mode & 0o077) === 0))
-    t.equal(statSync(home.generations).mode & 0o777, 0o700)
-    await store.close()
-    await home.close()
-  })
+t.test('only the owner can read it', async (t) => {
+  const home = await Home.open(temporaryDirectory(t))
+  const store = await LmdbStore.open(home.state)
+  await store.commit(change([service('a')]))
+  const modes = readdirSync(home.state).map((name) => statSync(join(home.state, name)).mode)
+  t.ok(modes.length > 0 && modes.every((mode) => (mode & 0o077) === 0))
+  t.equal(statSync(home.generations).mode & 0o777, 0o700)
+  await store.close()
+  await home.close()
+})
 
-  t.test('a damaged value is named and not served', async (t) => {
-    const home = await Home.open(temporaryDirectory(t))
-    const store = await LmdbStore.open(home.state)
-    await store.commit(change([service('good'), service('bad')]))
-    await store.close()
+t.test('a damaged value is named and not served', async (t) => {
+  const home = await Home.open(temporaryDirectory(t))
+  const store = await LmdbStore.open(home.state)
+  await store.commit(change([service('good'), service('bad')]))
+  await store.close()
 
-    const env = open<string, string>({ path: home.state, encoding: 'string' })
-    const stored = env.get('service/bad') ?? ''
-    await env.put('service/bad', stored.replace('"enabled":true', '"enabled":null'))
-    await env.close()
-    const again = await LmdbStore.open(home.state)
-    await t.rejects(again.load(), { code: 'ERR_STORE_DAMAGED', message: /service\/bad/ })
-    await again.close()
-    await home.close()
-  })
+  const env = open<string, string>({ path: home.state, encoding: 'string' })
+  const stored = env.get('service/bad') ?? ''
+  await env.put('service/bad', stored.replace('"enabled":true', '"enabled":null'))
+  await env.close()
+  const again = await LmdbStore.open(home.state)
+  await t.rejects(again.load(), { code: 'ERR_STORE_DAMAGED', message: /service\/bad/ })
+  await again.close()
+  await home.close()
+})
 
-  t.test('one node per data directory', async (t) => {
-    const directory = temporaryDirectory(t)
+t.test('one node per data directory', async (t) => {
+  const directory = temporaryDirectory(t)
+  const home = await Home.open(directory)
+  const message = new RegExp(`process ${process.pid}`)
+  await t.rejects(Home.open(directory), { code: 'ERR_STORE_LOCKED', message })
+  await home.close()
+
+  // Left behind by a crash: the process id lives, but it is another process by now.
+  writeFileSync(join(directory, 'lock'), `{"pid":${process.pid},"start":"another boot/1"}`)
+  const second = await Home.open(directory)
+  await second.close()
+  writeFileSync(join(directory, 'lock'), 'nonsense')
+  const third = await Home.open(directory)
+  await third.close()
+  t.same(readdirSync(directory).sort(), ['generations', 'staging', 'state'], 'nothing is left')
+})
+
+t.test('kill -9 loses nothing that was acknowledged and mixes nothing', async (t) => {
+  const directory = temporaryDirectory(t)
+  for (const acks of [20, 55, 90]) {
+    const acknowledged = await killedWriter(directory, acks)
     const home = await Home.open(directory)
-    const message = new RegExp(`process ${process.pid}`)
-    await t.rejects(Home.open(directory), { code: 'ERR_STORE_LOCKED', message })
+    const store = await LmdbStore.open(home.state)
+    const [left, right] = (await store.load()).map(({ record }) => record as ServiceRecord)
+    t.equal(left?.createdOn, right?.createdOn, 'a change is whole')
+    t.ok(Number(left?.createdOn) >= acknowledged, `${left?.createdOn} of ${acknowledged}`)
+    await store.close()
     await home.close()
-
-    // Left behind by a crash: the process id lives, but it is another process by now.
-    writeFileSync(join(directory, 'lock'), `{"pid":${process.pid},"start":"another boot/1"}`)
-    const second = await Home.open(directory)
-    await second.close()
-    writeFileSync(join(directory, 'lock'), 'nonsense')
-    const third = await Home.open(directory)
-    await third.close()
-    t.same(readdirSync(directory).sort(), ['generations', 'staging', 'state'], 'nothing is left')
-  })
-
-  t.test('kill -9 loses nothing that was acknowledged and mixes nothing', async (t) => {
-    const directory = temporaryDirectory(t)
-    for (const acks of [20, 55, 90]) {
-      const acknowledged = await killedWriter(directory, acks)
-      const home = await Home.open(directory)
-      const store = await LmdbStore.open(home.state)
-      const [left, right] = (await store.load()).map(({ record }) => record as ServiceRecord)
-      t.equal(left?.createdOn, right?.createdOn, 'a change is whole')
-      t.ok(Number(left?.createdOn) >= acknowledged, `${left?.createdOn} of ${acknowledged}`)
-      await store.close()
-      await home.close()
-    }
-  })
-}
-
-if (process.argv[2] === WRITER) await write(process.argv[3] ?? '')
-else await tests()
+  }
+})

@@ -284,6 +284,27 @@ export async function openControlPlane(
   return { directory, home, store, operations, serving, forge, close }
 }
 
+let uploads = 0
+
+/** Imports as an upload named `name`.zip would. */
+export async function upload(
+  plane: ControlPlane,
+  name: string,
+  content: FakeBundle,
+  serviceId = 's',
+) {
+  uploads += 1
+  const archivePath = join(plane.directory, `upload-${uploads}`)
+  writeFileSync(archivePath, bundle(content))
+  const fileName = `${name}.zip`
+  const request = { serviceId, archivePath, generationId: null, fileName, actor: 'me' }
+  try {
+    return await plane.operations.importGeneration(request)
+  } finally {
+    rmSync(archivePath)
+  }
+}
+
 export interface AdminListener {
   readonly url: string
   readonly port: number

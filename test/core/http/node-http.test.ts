@@ -1,0 +1,207 @@
+/**
+ * Goal: the node:http adapter survives what is wrong with HTTP itself, streams what is large, and
+ * closes in order.
+ * Method: the admin port as its user; raw sockets where the bytes matter.
+ */
+
+import { execFileSync } from 'node:child_process'
+import { rmSync, writeFileSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { SILENT } from '../../../core/base/logger.ts'
+import { BodyBudget } from '../../../core/http/body-budget.ts'
+import { NodeHttpServer, type StreamingHandler } from '../../../core/http/node-http.ts'
+import {
+  answerTo,
+  failed,
+  openAdmin,
+  rawExchange,
+  request,
+  send,
+} from '../../tools/admin-client.ts'
+import { bundle, temporaryDirectory } from '../../tools/control-plane.ts'
+
+t.test('a large upload is streamed', async (t) => {
+  const { call, listener, key, forge } = await openAdmin(t)
+  await call('POST', '/admin/api/services', { body: '{"serviceId":"s"}' })
+  const found = bundle({ content: 'big' })
+  const bytes = 64 * 1024 * 1024
+  const before = process.memoryUsage().rss
+  const upload = http.request({
+    port: listener.port,
+    method: 'POST',
+    path: '/admin/api/services/s/generations?generationId=big',
+    headers: {
+      authorization: `Bearer ${key}`,
+      'content-type': 'application/zip',
+      'content-length': bytes,
+    },
+  })
+  // JSON may be followed by spaces: an archive of any size that the forge of this test can read.
+  const chunk = Buffer.alloc(1024 * 1024, ' ')
+  upload.write(found)
+  let sent = found.length
+  while (sent < bytes) {
+    const piece = chunk.subarray(0, Math.min(chunk.length, bytes - sent))
+    sent += piece.length
+    if (!upload.write(piece)) await new Promise((resolve) => upload.once('drain', resolve))
+  }
+  upload.end()
+  const [status, text] = await answerTo(upload)
+  t.equal(status, 200, text)
+  const grownMib = (process.memoryUsage().rss - before) / 1024 ** 2
+  // The test reads the archive whole, and client and server share this process.
+  t.ok(grownMib < 220, `grown by ${Math.round(grownMib)} MiB`)
+  t.equal(forge.requests.length, 1)
+})
+
+t.test('what is wrong with HTTP itself', async (t) => {
+  const { listener, key } = await openAdmin(t)
+  const { port } = listener
+  const auth = `Authorization: Bearer ${key}`
+  const post = `POST /admin/api/auth/keys HTTP/1.1\r\nHost: x\r\n${auth}\r\n`
+  const refused: [string, string, number][] = [
+    ['length beside chunks', `${post}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n`, 400],
+    ['two lengths', `${post}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, 400],
+    ['odd coding', `${post}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`, 400],
+    ['capital coding', `${post}Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n`, 400],
+    ['bad chunk', `${post}Transfer-Encoding: chunked\r\n\r\nzz\r\n`, 400],
+    ['no HTTP', 'hello\r\n\r\n', 400],
+    ['no host', 'GET /admin/api/health HTTP/1.1\r\n\r\n', 400],
+    ['10 GB declared', `${post}Content-Length: 10000000000\r\n\r\n`, 413],
+    ['headers of 40 KB', `${post}X: ${'x'.repeat(40_000)}\r\n\r\n`, 431],
+    ['two keys', `GET /admin/api/services HTTP/1.1\r\nHost: x\r\n${auth}\r\n${auth}\r\n\r\n`, 401],
+  ]
+  for (const [name, bytes, status] of refused) {
+    const answer = await rawExchange(port, bytes)
+    t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `), name)
+    if (name !== 'no host') t.match(answer, /"code":"ERR_/, `${name}: the answer is JSON`)
+    t.equal(answer.split('HTTP/1.1').length, 2, 'one answer')
+  }
+  const alive = await request({ port, path: '/admin/api/health' })
+  t.equal(alive.status, 200, 'others are not touched')
+  const continued = `${post}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n`
+  t.match(await rawExchange(port, continued), /^HTTP\/1\.1 100 /)
+  const stranger = continued.replace(auth, 'X: y')
+  t.match(await rawExchange(port, stranger), /^HTTP\/1\.1 401 /, 'nobody asked for the body')
+})
+
+t.test('alive and closing', async (t) => {
+  const { listener, directory, operations, serving, call } = await openAdmin(t)
+  const url = `${listener.url}/isAlive/`
+  t.equal((await send(url)).status, 200)
+  const file = join(directory, 'apinode-not-alive.txt')
+  writeFileSync(file, '')
+  failed(t, await send(url), 503, 'ERR_STOPPING')
+  rmSync(file)
+  serving.running = false
+  failed(t, await send(url), 503, 'ERR_STARTING')
+  serving.running = true
+
+  await operations.createService('s', 'me')
+  serving.stalled = true
+  serving.applyMs = 150
+  const pending = call('POST', '/admin/api/services/s/disable')
+  await sleep(30)
+  const closing = listener.close()
+  const reply = await pending
+  failed(t, reply, 503, 'ERR_APPLY_PENDING')
+  t.equal(reply.headers.get('connection'), 'close')
+  t.equal(reply.headers.get('retry-after'), '1')
+  await closing
+  await t.rejects(send(url), 'nobody listens any more')
+})
+
+const COMMON = {
+  host: '127.0.0.1',
+  port: 0,
+  tlsCert: null,
+  tlsKey: null,
+  connectionsMax: 10,
+  version: '0.0.0',
+  logger: SILENT,
+}
+
+t.test('the budget of bodies', async (t) => {
+  const budget = new BodyBudget(1_000)
+  let letGo = (): void => {}
+  const handler: StreamingHandler = (exchange) => {
+    exchange.readBody(900, (body) => {
+      const answer = (): void => exchange.reply({ status: 200, body: `${body.length}` })
+      if (exchange.path === '/wait') letGo = answer
+      else answer()
+    })
+  }
+  const server = await NodeHttpServer.listen({ ...COMMON, budget }, handler)
+  t.teardown(() => server.close(100))
+  const { port } = server
+  const post = (path: string, body: string) => request({ port, path, method: 'POST', body })
+  const waiting = post('/wait', 'x'.repeat(800))
+  while (budget.usedBytes < 800) await sleep(5)
+  t.equal((await post('/', 'x'.repeat(300))).status, 503, 'full means no, at once')
+  t.equal((await post('/', 'x'.repeat(100))).text, '100')
+  letGo()
+  t.equal((await waiting).text, '800')
+  t.equal((await post('/', 'x'.repeat(901))).status, 413)
+  const chunked = 'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n'
+  const over = `${chunked}385\r\n${'x'.repeat(901)}\r\n0\r\n\r\n`
+  t.match(await rawExchange(port, over), /^HTTP\/1\.1 413 /, 'chunks are counted')
+  t.equal(budget.usedBytes, 0, 'all of it came back')
+})
+
+t.test('a handler that throws', async (t) => {
+  const said: string[] = []
+  const note = (_fields: object, message: string) => {
+    said.push(message)
+  }
+  const logger = { ...SILENT, error: note }
+  const handler: StreamingHandler = () => {
+    throw new TypeError('a bug with a secret in it')
+  }
+  const budget = new BodyBudget(1_000)
+  const server = await NodeHttpServer.listen({ ...COMMON, budget, logger }, handler)
+  t.teardown(() => server.close(100))
+  const answer = await request({ port: server.port, path: '/' })
+  t.equal(answer.status, 500)
+  t.notOk(answer.text.includes('secret'))
+  t.same(said, ['the handler of a request threw'])
+  const taken = NodeHttpServer.listen({ ...COMMON, budget, port: server.port }, handler)
+  await t.rejects(taken, { code: 'EADDRINUSE' })
+})
+
+/** A self-signed certificate; null where there is no openssl to make one. */
+function certificate(folder: string): { tlsCert: string; tlsKey: string } | null {
+  const tlsCert = join(folder, 'cert.pem')
+  const tlsKey = join(folder, 'key.pem')
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  const files = ['-keyout', tlsKey, '-out', tlsCert]
+  const args = ['req', '-x509', ...key, ...files, '-subj', '/CN=localhost', '-days', '1']
+  try {
+    execFileSync('openssl', args, { stdio: 'ignore' })
+    return { tlsCert, tlsKey }
+  } catch {
+    return null
+  }
+}
+
+const tls = certificate(temporaryDirectory(t))
+const skip = tls === null ? 'openssl is not installed: there is no certificate' : false
+
+t.test('TLS', { skip }, async (t) => {
+  const budget = new BodyBudget(1_000)
+  const handler: StreamingHandler = (exchange) => exchange.reply({ status: 200, body: '{}' })
+  const server = await NodeHttpServer.listen({ ...COMMON, ...tls, budget }, handler)
+  t.teardown(() => server.close(100))
+  const agent = new https.Agent({ rejectUnauthorized: false, keepAlive: true })
+  t.teardown(() => agent.destroy())
+  const sent = https.request({ host: '127.0.0.1', port: server.port, path: '/', agent })
+  sent.end()
+  t.same(await answerTo(sent), [200, '{}'])
+  t.match(await rawExchange(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'), /^$/, 'no HTTP')
+  const startedMs = performance.now()
+  await server.close(5_000)
+  t.ok(performance.now() - startedMs < 1_000, 'an idle connection does not hold it up')
+})
