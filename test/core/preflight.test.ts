@@ -1,5 +1,5 @@
 /**
- * Goal: what a machine lacks is said in one line, and `npm start` builds when it must and only then.
+ * Goal: what a machine lacks is said in one line, and `npm start` builds when it must and not else.
  * Method: the verdict on made-up machines; the real scripts in a copy of the project's folders.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Goal: whatever becomes of a serving process, control knows, replaces it, and whoever waits gets an
+ * Goal: whatever becomes of a serving process, control knows, replaces it, and who waits gets an
  * answer. Method: real child processes that speak the channel and die, hang or fail at the moment
  * that a test names; the real serving process, which does none of this on demand, is in test/flow/.
  */

@@ -86,15 +86,15 @@ t.test('flags win over environment, environment over file, file over defaults', 
     const [one, other] = legal(row)
     const env = { ...companion(name), SWITCHYARD_CONFIG: FILE }
     const file = name === 'adminKey' ? {} : { [name]: typed(row, other) }
-    const valueOf = (over: Parameters<typeof sources>[0]): unknown =>
+    const settingOf = (over: Parameters<typeof sources>[0]): unknown =>
       new Map<string, unknown>(Object.entries(configOf({ file, ...over }))).get(name)
 
-    if (name !== 'adminKey') t.same(valueOf({ env }), typed(row, other), `${name}: file`)
+    if (name !== 'adminKey') t.same(settingOf({ env }), typed(row, other), `${name}: file`)
     const both = { ...env, [row.env]: one }
-    t.same(valueOf({ env: both }), typed(row, one), `${name}: environment over file`)
+    t.same(settingOf({ env: both }), typed(row, one), `${name}: environment over file`)
     if (row.flag === null) continue
     const argv = flagOf(row, other)
-    t.same(valueOf({ env: both, argv }), typed(row, other), `${name}: flag over environment`)
+    t.same(settingOf({ env: both, argv }), typed(row, other), `${name}: flag over environment`)
   }
 })
 
