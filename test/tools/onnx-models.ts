@@ -217,3 +217,25 @@ export function alwaysFails(): Buffer {
     ],
   })
 }
+
+/** Labels -1 and 0 beside two probabilities, as outlier detectors answer. */
+export function shiftedLabels(): Buffer {
+  return onnxModel({
+    inputs: [{ name: 'X', type: 'float', shape: ['N', 2] }],
+    outputs: [
+      { name: 'label', type: 'int64', shape: ['N'] },
+      { name: 'probabilities', type: 'float', shape: ['N', 2] },
+    ],
+    initializers: [{ name: 'one', type: 'int64', dims: [1], data: [1] }],
+    nodes: [
+      { op: 'Softmax', inputs: ['X'], outputs: ['probabilities'] },
+      {
+        op: 'ArgMax',
+        inputs: ['X'],
+        outputs: ['index'],
+        attributes: { axis: { int: 1 }, keepdims: { int: 0 } },
+      },
+      { op: 'Sub', inputs: ['index', 'one'], outputs: ['label'] },
+    ],
+  })
+}

@@ -26,6 +26,7 @@ import {
   mixedPipeline,
   regressor,
   rowDependent,
+  shiftedLabels,
   unknownOperator,
 } from '../../tools/onnx-models.ts'
 import { compiled, SHARED } from '../../tools/paths.ts'
@@ -235,12 +236,14 @@ t.test('a manifest that does not fit its model, with all its faults', async (t) 
       { id: 'a', type: 'STD_PREDICTION', model: 'model.onnx', features: [{ name: 'x' }] },
       { id: 'b', type: 'STD_PREDICTION', model: 'text.onnx' },
       { id: 'c', type: 'STD_PREDICTION', model: 'model.onnx', classes: ['x', 'y'] },
+      { id: 'd', type: 'STD_PREDICTION', model: 'shifted.onnx' },
     ],
   }
   const entries = [
     { name: 'service.json', data: JSON.stringify(manifest) },
     { name: 'model.onnx', data: classifier(4, 3) },
     { name: 'text.onnx', data: 'This is no model.\n' },
+    { name: 'shifted.onnx', data: shiftedLabels() },
   ]
   const { code, told } = refusal(await run(t, entries))
   t.equal(code, 'ERR_BUNDLE_INVALID')
@@ -248,6 +251,7 @@ t.test('a manifest that does not fit its model, with all its faults', async (t) 
     'endpoints[0].features: input "X" takes 4 features, 1 is listed',
     /^endpoints\[1\]\.model: text\.onnx: .*no ONNX model/,
     'endpoints[2].classes: 2 classes are listed, output "probabilities" has 3 columns',
+    'endpoints[3].classes: the model answered the label "-1", the classes are "0" or "1"',
   ])
 })
 
