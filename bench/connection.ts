@@ -11,7 +11,7 @@ export type Outcome =
   | { readonly kind: 'answer'; readonly status: number; readonly body: Buffer }
   | { readonly kind: 'failed'; readonly reason: string }
 
-export interface Place {
+interface Place {
   readonly host: string
   readonly port: number
 }

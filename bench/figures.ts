@@ -11,7 +11,7 @@ const CONNECTIONS = 64
 const ROUNDS_MIN = 5
 const SWITCHES_MIN = 100
 
-export type Verdict = 'aim' | 'must' | 'missed' | 'noisy, not judged' | 'not measured'
+type Verdict = 'aim' | 'must' | 'missed' | 'noisy, not judged' | 'not measured'
 
 export interface Row {
   readonly row: number
@@ -170,7 +170,7 @@ function switchRow({ switches }: Results): Row {
   return rowOf({ row: 6, figure, unit: '', gates: true, note }, judged)
 }
 
-export type RunCode = 'PASSED' | 'MISSED' | 'NOISY'
+type RunCode = 'PASSED' | 'MISSED' | 'NOISY'
 
 /** What the run as a whole says: only gating rows count, and only where they could be judged. */
 export function codeOf(rows: readonly Row[]): RunCode {

@@ -22,7 +22,7 @@ export interface Lineup {
   stop(): Promise<void>
 }
 
-export type LoadShape = Omit<LoadOrder, 'url' | 'headers' | 'body'>
+type LoadShape = Omit<LoadOrder, 'url' | 'headers' | 'body'>
 
 export async function startLineup(): Promise<Lineup> {
   const started: { stop(): Promise<void> }[] = []

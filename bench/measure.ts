@@ -12,7 +12,7 @@ import { drive, wrk } from './tools.ts'
 
 export type Tool = 'autocannon' | 'wrk'
 
-export interface Cell {
+interface Cell {
   readonly server: Server
   readonly tool: Tool
   readonly connections: number
@@ -45,7 +45,7 @@ export async function measure(cell: Cell, lineup: Lineup, machine: Machine): Pro
   return { server: server.name, tool, connections, idle, cpuUsPerRequest, rssBytes, sample }
 }
 
-export interface RateOptions {
+interface RateOptions {
   readonly connections: readonly number[]
   readonly tools: readonly Tool[]
   readonly seconds: number

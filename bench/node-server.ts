@@ -12,8 +12,8 @@ import { PREDICT_PATH } from './peers/ready.ts'
 import { type Server, startServer } from './servers.ts'
 
 const SERVICE = 'bench'
-export const GENERATIONS = ['v1', 'v2'] as const
-export type Generation = (typeof GENERATIONS)[number]
+const GENERATIONS = ['v1', 'v2'] as const
+type Generation = (typeof GENERATIONS)[number]
 
 export interface NodeServer extends Server {
   /** What a caller must send along. */

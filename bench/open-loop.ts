@@ -12,7 +12,7 @@ import { nowMs } from '../core/base/clock.ts'
 import type { Connection } from './connection.ts'
 import { Load, type LoadOptions, type LoadReport, type RunningLoad } from './load.ts'
 
-export interface OpenLoopOptions extends LoadOptions {
+interface OpenLoopOptions extends LoadOptions {
   /** Requests per second that become due, evenly spaced. */
   readonly ratePerS: number
 }

@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util'
 
-export const PARTS = ['rates', 'hop', 'tail', 'switches'] as const
+const PARTS = ['rates', 'hop', 'tail', 'switches'] as const
 export type Part = (typeof PARTS)[number]
 
 export interface BenchOptions {

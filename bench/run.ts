@@ -36,6 +36,7 @@ async function bench(options: BenchOptions): Promise<number> {
   const system = machine()
   const tools: Tool[] = isInstalled('wrk') ? ['autocannon', 'wrk'] : ['autocannon']
   const lineup = await startLineup()
+  stopOnSignal(lineup)
   try {
     console.error('All servers give the same answer. Warming up.')
     await warmUp(lineup, options.quick ? 1 : 2)
@@ -47,6 +48,13 @@ async function bench(options: BenchOptions): Promise<number> {
     return report(rows, results, options)
   } finally {
     await lineup.stop()
+  }
+}
+
+/** Servers are no part of the terminal's job when this process is stopped alone. */
+function stopOnSignal(lineup: Lineup): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => void lineup.stop().finally(() => process.exit(130)))
   }
 }
 

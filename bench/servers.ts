@@ -10,7 +10,7 @@ import { compiled } from './paths.ts'
 const READY_MS = 60_000
 const STOP_MS = 20_000
 
-export interface ServerOptions {
+interface ServerOptions {
   readonly name: string
   /** Source path of the program, for example `bench/peers/fastify.ts`. */
   readonly script: string

@@ -8,7 +8,7 @@ import { figuresOf, type Measurement, pairedRatio, type Tool } from './measure.t
 
 const SERVERS = ['constant', 'fastify', 'node'] as const
 
-export interface TableOptions {
+interface TableOptions {
   readonly tools: readonly Tool[]
   readonly connections: readonly number[]
 }

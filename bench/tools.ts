@@ -19,7 +19,7 @@ export function isInstalled(program: string): boolean {
   return folders.some((folder) => existsSync(join(folder, program)))
 }
 
-export interface DrivenLoad {
+interface DrivenLoad {
   readonly sample: Promise<LoadSample>
   stop(): void
 }

@@ -14,7 +14,7 @@ import { drive, isInstalled } from './tools.ts'
 /** Core of the client when it is pinned; the scheduler's choice alone moves p50 by its double. */
 const CLIENT_CORE = 0
 
-export interface TrialOptions {
+interface TrialOptions {
   readonly rounds: number
   readonly seconds: number
 }

@@ -9,7 +9,7 @@ export interface PredictRequest {
   readonly features: Readonly<Record<string, number>>
 }
 
-export type Predict = (request: PredictRequest) => Promise<object>
+type Predict = (request: PredictRequest) => Promise<object>
 
 const FEATURES = 10
 
