@@ -24,6 +24,16 @@ export interface NodeServer extends Server {
 
 export async function startNode(): Promise<NodeServer> {
   const home = mkdtempSync(join(tmpdir(), 'switchyard-bench-'))
+  const removeHome = () => rmSync(home, { recursive: true, force: true })
+  try {
+    return await deployedNode(home, removeHome)
+  } catch (error) {
+    removeHome()
+    throw error
+  }
+}
+
+async function deployedNode(home: string, removeHome: () => void): Promise<NodeServer> {
   const adminKey = `bench-${randomUUID()}`
   const server = await startServer({
     name: 'node',
@@ -37,10 +47,7 @@ export async function startNode(): Promise<NodeServer> {
       SWITCHYARD_ADMIN_KEY: adminKey,
     },
   })
-  const stop = async () => {
-    await server.stop()
-    rmSync(home, { recursive: true, force: true })
-  }
+  const stop = () => server.stop().finally(removeHome)
   const admin = adminClient(server, adminKey)
   try {
     const key = await deploy(admin)
