@@ -165,7 +165,8 @@ async function openParts(options: NodeOptions, opened: Opened): Promise<Parts> {
   const collectEveryMs = COLLECT_EVERY_MS
   const supervisor = new Supervisor({ launch, config: serving, metrics, collectEveryMs, logger })
   const memoryBytesMin = config.forgeMemoryBytes
-  const forge = createForge({ ...options.forge, memoryBytesMin, timeMs: LIMITS.forgeMs, logger })
+  const { forgeMs: timeMs } = config
+  const forge = createForge({ ...options.forge, memoryBytesMin, timeMs, logger })
   opened.onClose(() => forge.close())
 
   const { keepPreviousMs, drainMs } = config

@@ -224,6 +224,15 @@ export const OPTIONS = {
     max: 1024 * 1024 * MIB,
     help: 'least address space of the process that tries a new model; large bundles get more',
   },
+  forgeMs: {
+    kind: 'integer',
+    env: 'SWITCHYARD_FORGE_MS',
+    flag: 'forge-ms',
+    default: LIMITS.forgeMs,
+    min: 1_000,
+    max: 86_400_000,
+    help: 'time that the process which tries a new model has; large bundles get more',
+  },
 } as const satisfies Record<string, OptionRow>
 
 export type OptionName = keyof typeof OPTIONS
