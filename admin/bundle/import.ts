@@ -11,7 +11,7 @@ import { ID_RULE, isGenerationId } from '../../core/base/ids.ts'
 import type { ForgeOutcome } from '../contracts.ts'
 import type { Context, ImportStatus } from '../operations/context.ts'
 import { journalView } from '../operations/generations.ts'
-import { exists, moveDurably } from '../store/home.ts'
+import { exists, moveDurably } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import { syncTree } from './tree.ts'
 

@@ -2,7 +2,7 @@
 
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { syncDirectory } from '../store/home.ts'
+import { syncDirectory } from '../store/files.ts'
 
 /** Flushes every file and directory below and including `directory`; returns the bytes of files. */
 export async function syncTree(directory: string): Promise<number> {

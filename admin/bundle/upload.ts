@@ -15,6 +15,15 @@ import { diskFailure } from './import.ts'
 /** The form field that carries the archive. */
 const FIELD = 'file'
 
+/** The last is what `curl --data-binary` calls all it sends; a ZIP is never a form of that kind. */
+const RAW_KINDS = [
+  '',
+  'application/zip',
+  'application/x-zip-compressed',
+  'application/octet-stream',
+  'application/x-www-form-urlencoded',
+]
+
 export interface Upload {
   /** Name of the sender's file; null when it was not told. */
   readonly fileName: string | null
@@ -40,10 +49,7 @@ export async function receiveUpload(source: UploadSource, path: string): Promise
 function receive(source: UploadSource, path: string): Promise<Upload> {
   const kind = source.contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
   if (kind === 'multipart/form-data') return receiveForm(source, path)
-  // `curl --data-binary` claims that everything is a form; a ZIP is never one.
-  if (['', 'application/zip', 'application/octet-stream'].includes(kind)) {
-    return receiveRaw(source.stream, path)
-  }
+  if (RAW_KINDS.includes(kind)) return receiveRaw(source.stream, path)
   const wanted = `multipart/form-data with a field "${FIELD}", or application/zip`
   throw new AppError('ERR_BODY_TYPE', `send ${wanted}`)
 }

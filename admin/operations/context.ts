@@ -3,10 +3,10 @@
 import type { Logger } from '../../core/base/logger.ts'
 import type { ForgePhase } from '../../workers/protocol.ts'
 import type { Forge, Serving } from '../contracts.ts'
+import type { SerialQueue, SerialQueues } from '../serial.ts'
 import type { Home } from '../store/home.ts'
 import type { Catalog } from './catalog.ts'
 import type { Publisher } from './publisher.ts'
-import type { SerialQueue, SerialQueues } from './serial.ts'
 
 /** The part of the metrics that operations touch: counts of what is deleted. */
 export interface MetricsForget {

@@ -1,7 +1,7 @@
 /** Generations: held in memory on request, made active, and deleted when nothing uses them. */
 
 import { AppError, messageOf } from '../../core/base/errors.ts'
-import { exists } from '../store/home.ts'
+import { exists } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
 import { type GenerationRef, refKey } from './residents.ts'

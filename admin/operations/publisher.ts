@@ -12,10 +12,10 @@ import { AppError } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { ObservedGeneration } from '../../core/channel/messages.ts'
 import type { Serving, WarmOutcome } from '../contracts.ts'
+import { SerialQueue } from '../serial.ts'
 import type { Catalog } from './catalog.ts'
 import { buildDesiredState } from './desired.ts'
 import { type GenerationRef, Residents, refKey } from './residents.ts'
-import { SerialQueue } from './serial.ts'
 
 const GONE_POLL_MS = 20
 

@@ -6,7 +6,8 @@
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../../core/base/logger.ts'
-import { exists, type Home } from '../store/home.ts'
+import { exists } from '../store/files.ts'
+import type { Home } from '../store/home.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import type { Catalog } from './catalog.ts'
 

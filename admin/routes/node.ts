@@ -1,7 +1,8 @@
 /** Routes about the node itself: health, metrics, the document of this API. */
 
 import { AppError } from '../../core/base/errors.ts'
-import { exists } from '../store/home.ts'
+import { PROMETHEUS_CONTENT_TYPE } from '../../core/metrics/prometheus.ts'
+import { exists } from '../store/files.ts'
 import { json } from './answers.ts'
 import type { CallHandler } from './call.ts'
 import { openApiDocument } from './openapi.ts'
@@ -19,7 +20,7 @@ export const getPrometheus: CallHandler = async ({ api }) => {
   return {
     status: 200,
     body: api.metrics.prometheus(api.nodeInfo()),
-    contentType: 'text/plain; version=0.0.4; charset=utf-8',
+    contentType: PROMETHEUS_CONTENT_TYPE,
   }
 }
 

@@ -4,8 +4,8 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, open, rename, rm, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { chmod, mkdir, rename, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { assert } from '../../core/base/assert.ts'
 import { isGenerationId, isServiceId } from '../../core/base/ids.ts'
 import { type HomeLock, lockHome } from './lock.ts'
@@ -64,30 +64,4 @@ export class Home {
   async close(): Promise<void> {
     await this.#lock.release()
   }
-}
-
-/** Makes the entries of a directory durable: a rename survives power loss only after this. */
-export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Moves a finished directory to its place, so that after a crash it is there whole or not. */
-export async function moveDurably(from: string, to: string): Promise<void> {
-  await mkdir(dirname(to), { recursive: true, mode: 0o700 })
-  await syncDirectory(dirname(dirname(to)))
-  await rename(from, to)
-  await syncDirectory(dirname(to))
-  await syncDirectory(dirname(from))
-}
-
-export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  )
 }

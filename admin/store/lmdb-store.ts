@@ -7,11 +7,14 @@
  */
 
 import { statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { open, type RootDatabase } from 'lmdb'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { LIMITS } from '../../core/config/limits.ts'
-import { seal, unseal } from './envelope.ts'
+import { SerialQueue } from '../serial.ts'
+import { canonicalJson, seal, unseal } from './envelope.ts'
+import { appendDurably } from './files.ts'
 import type { JournalEntry, StateRecord } from './records.ts'
 import type { StateChange, StateStore } from './state-store.ts'
 
@@ -23,30 +26,43 @@ const JOURNAL_END = 'journal0'
 const SEQ_DIGITS = 16
 /** Below this, only changes that free space are taken: LMDB must never meet a full disk. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024
-const TRIM_EVERY = 1_000
+/** Trimmed once this share of it is too much, so that it happens seldom. */
+const TRIM_SHARE = 0.01
 
 export class LmdbStore implements StateStore {
   readonly #env: RootDatabase<string, string>
   readonly #directory: string
+  readonly #entriesMax: number
+  readonly #trimEvery: number
+  readonly #writes = new SerialQueue()
   #seq = 0
+  /** The last write failed. */
+  #hasFailed = false
   #closed = false
 
-  private constructor(env: RootDatabase<string, string>, directory: string) {
+  private constructor(env: RootDatabase<string, string>, directory: string, entriesMax: number) {
     this.#env = env
     this.#directory = directory
+    this.#entriesMax = entriesMax
+    this.#trimEvery = Math.ceil(entriesMax * TRIM_SHARE)
   }
 
   /** `directory` exists, is ours alone, and no other process has it open (see lock.ts). */
-  static async open(directory: string): Promise<LmdbStore> {
+  static async open(
+    directory: string,
+    journalEntriesMax: number = LIMITS.journalEntriesMax,
+  ): Promise<LmdbStore> {
     const env = open<string, string>({
       path: directory,
       encoding: 'string',
       cache: false,
+      // With it, a commit that fails rejects one promise more, which nobody can reach.
+      eventTurnBatching: false,
       noSubdir: false,
       // Known to lmdb, absent from its types; without it the files are readable for everyone.
       ...{ permissionsMode: 0o600 },
     })
-    const store = new LmdbStore(env, directory)
+    const store = new LmdbStore(env, directory, journalEntriesMax)
     try {
       await store.#checkFormat()
       store.#seq = (await store.journal(1))[0]?.seq ?? 0
@@ -66,18 +82,9 @@ export class LmdbStore implements StateStore {
     return records
   }
 
-  async commit(change: StateChange): Promise<JournalEntry> {
-    await this.#checkSpace(change)
-    const { actor, action, before, after } = change
-    const seq = this.#seq + 1
-    const entry: JournalEntry = { seq, time: wallMs(), actor, action, before, after }
-    // Taken before the write: a commit that failed leaves a gap, never a number given twice.
-    this.#seq = seq
-    const puts = change.puts.map((item) => sealed(keyOf(item), item.record))
-    puts.push(sealed(journalKey(seq), entry))
-    await this.#write(puts, change.removes.map(keyOf))
-    if (seq % TRIM_EVERY === 0) await this.#trimJournal()
-    return entry
+  commit(change: StateChange): Promise<JournalEntry> {
+    // One after the other: `flushed` speaks of the newest write and stays silent when that fails.
+    return this.#writes.run(() => this.#commit(change))
   }
 
   async journal(limit: number): Promise<JournalEntry[]> {
@@ -90,10 +97,36 @@ export class LmdbStore implements StateStore {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    await this.#env.flushed
-    await this.#env.close()
+    await this.#writes.run(async () => {
+      if (this.#closed) return
+      // lmdb waits for the flush of the last write, and that of a failed one never comes. When the
+      // disk is still full it stays open: nothing is pending, and the system closes it at the end.
+      const isQuiet = !this.#hasFailed || (await this.#probe())
+      this.#closed = true
+      if (isQuiet) await this.#env.close()
+    })
+  }
+
+  async #probe(): Promise<boolean> {
+    return this.#write([sealed(FORMAT_KEY, FORMAT)], []).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  async #commit(change: StateChange): Promise<JournalEntry> {
+    await this.#checkSpace(change)
+    const { actor, action, before, after } = change
+    const seq = this.#seq + 1
+    const entry: JournalEntry = { seq, time: wallMs(), actor, action, before, after }
+    // Taken before the write: a commit that failed leaves a gap, never a number given twice.
+    this.#seq = seq
+    const puts = change.puts.map((item) => sealed(keyOf(item), item.record))
+    puts.push(sealed(journalKey(seq), entry))
+    await this.#write(puts, change.removes.map(keyOf))
+    // The change is durable already, so a trim that fails is not its failure; the next one tries.
+    if (seq % this.#trimEvery === 0) await this.#trimJournal().catch(() => {})
+    return entry
   }
 
   async #checkFormat(): Promise<void> {
@@ -115,20 +148,28 @@ export class LmdbStore implements StateStore {
     if (this.#closed) throw new AppError('ERR_STOPPING')
     try {
       await this.#env.childTransaction(() => {
-        for (const { key, text } of puts) void this.#env.put(key, text)
-        for (const key of removes) void this.#env.remove(key)
+        for (const { key, text } of puts) ignored(this.#env.put(key, text))
+        for (const key of removes) ignored(this.#env.remove(key))
       })
       await this.#env.flushed
+      this.#hasFailed = false
     } catch (error) {
-      throw writeFailure(error)
+      this.#hasFailed = true
+      throw await writeFailure(error)
     }
   }
 
-  /** Keeps the newest entries; the journal is for people, not for recovery. */
+  /** Keeps the newest entries; the older ones go to a file of JSON lines beside the store. */
   async #trimJournal(): Promise<void> {
-    const end = journalKey(Math.max(0, this.#seq - LIMITS.journalEntriesMax) + 1)
-    const old = [...this.#env.getKeys({ start: JOURNAL, end })]
-    if (old.length > 0) await this.#write([], old)
+    const range = { start: JOURNAL, end: journalKey(Math.max(0, this.#seq - this.#entriesMax) + 1) }
+    const old = [...this.#env.getRange(range)]
+    if (old.length === 0) return
+    const lines = old.map(({ key, value }) => `${canonicalJson(unseal(key, value))}\n`)
+    await appendDurably(join(this.#directory, 'journal.jsonl'), lines.join(''))
+    await this.#write(
+      [],
+      old.map(({ key }) => key),
+    )
   }
 }
 
@@ -159,13 +200,16 @@ function journalKey(seq: number): string {
   return `${JOURNAL}${String(seq).padStart(SEQ_DIGITS, '0')}`
 }
 
-function writeFailure(error: unknown): AppError {
-  if (error instanceof AppError) return error
-  if (typeof error === 'object' && error !== null && 'commitError' in error) {
-    // A second rejection of the same failure, that nobody would catch.
-    Promise.resolve(error.commitError).catch(() => {})
-  }
-  const message = messageOf(error)
-  const full = /no space left|disk full|ENOSPC|MDB_MAP_FULL/i.test(message)
+/** When a commit fails each write in it rejects too, and the commit has told it already. */
+function ignored(write: Promise<unknown>): void {
+  write.catch(() => {})
+}
+
+/** lmdb says that a commit failed; why is in a second promise, which also must not go unhandled. */
+async function writeFailure(error: unknown): Promise<AppError> {
+  const hasCause = typeof error === 'object' && error !== null && 'commitError' in error
+  const cause = hasCause ? await Promise.resolve(error.commitError).catch((e: unknown) => e) : error
+  const message = messageOf(cause)
+  const full = /no space left|ENOSPC|MDB_MAP_FULL/i.test(message)
   return new AppError(full ? 'ERR_DISK_FULL' : 'ERR_STORE_FAILED', message)
 }

@@ -6,7 +6,7 @@
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { open } from 'lmdb'
 import t from 'tap'
@@ -18,7 +18,7 @@ import type { StateChange } from '../../admin/store/state-store.ts'
 import { temporaryDirectory } from '../tools/control-plane.ts'
 import { compiled } from '../tools/paths.ts'
 
-const WRITER = compiled('test/tools/store-writer.ts')
+const WRITER = compiled('test/tools/store-child.ts')
 
 function service(id: string, createdOn = 1): StateRecord {
   return { kind: 'service', record: { id, enabled: true, mapping: [], createdOn } }
@@ -133,4 +133,20 @@ t.test('kill -9 loses nothing that was acknowledged and mixes nothing', async (t
     await store.close()
     await home.close()
   }
+})
+
+t.test('the journal keeps its newest entries and exports the others', async (t) => {
+  const home = await Home.open(temporaryDirectory(t))
+  const store = await LmdbStore.open(home.state, 200)
+  for (let i = 1; i <= 250; i += 1) await store.commit({ ...change([]), after: i })
+  const kept = await store.journal(1_000)
+  t.match([kept.length, kept[0]?.after, kept.at(-1)?.after], [200, 250, 51])
+  const lines = readFileSync(join(home.state, 'journal.jsonl'), 'utf8').trim().split('\n')
+  t.same(
+    lines.map((line) => JSON.parse(line).seq),
+    Array.from({ length: 50 }, (_, i) => i + 1),
+  )
+  t.equal(statSync(join(home.state, 'journal.jsonl')).mode & 0o777, 0o600)
+  await store.close()
+  await home.close()
 })

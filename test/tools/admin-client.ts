@@ -146,7 +146,7 @@ export async function rawExchange(port: number, bytes: string): Promise<string> 
   return text
 }
 
-export async function until(condition: () => boolean): Promise<void> {
+async function until(condition: () => boolean): Promise<void> {
   for (let waitedMs = 0; waitedMs < 3_000 && !condition(); waitedMs += 5) await sleep(5)
 }
 
