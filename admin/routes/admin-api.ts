@@ -5,6 +5,7 @@
 
 import { nowMs } from '../../core/base/clock.ts'
 import { AppError, toAppError } from '../../core/base/errors.ts'
+import { newRequestId } from '../../core/base/ids.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { Answer } from '../../core/http/exchange.ts'
 import type { StreamingExchange } from '../../core/http/node-exchange.ts'
@@ -94,13 +95,16 @@ function authorize(api: AdminApiOptions, exchange: StreamingExchange, route: Rou
 function otherMethod(method: string, allow: readonly string[]): Answer {
   const headers = { Allow: allow.join(', ') }
   if (method === 'OPTIONS') return { status: 204, headers }
-  return failure(new AppError('ERR_METHOD_NOT_ALLOWED'), headers)
+  return failure(new AppError('ERR_METHOD_NOT_ALLOWED'), { headers })
 }
 
 function failureOf(api: AdminApiOptions, exchange: StreamingExchange, thrown: unknown): Answer {
   const { method, path } = exchange
-  if (!(thrown instanceof AppError)) api.logger.error({ error: thrown, method, path }, 'our bug')
-  return failure(toAppError(thrown))
+  const requestId = newRequestId()
+  if (!(thrown instanceof AppError)) {
+    api.logger.error({ err: thrown, requestId, method, path }, 'an admin request met a bug')
+  }
+  return failure(toAppError(thrown), { requestId })
 }
 
 interface Outcome {

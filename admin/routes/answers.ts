@@ -15,9 +15,15 @@ export function done(more: object = {}): Answer {
 
 export const NO_CONTENT: Answer = { status: 204 }
 
-export function failure(error: AppError, headers: Readonly<Record<string, string>> = {}): Answer {
-  const body = JSON.stringify(errorBody(error, newRequestId()))
-  return { status: error.status, body, headers: { ...headersOf(error.status), ...headers } }
+export interface FailureOptions {
+  readonly headers?: Readonly<Record<string, string>>
+  /** When the log names it too. */
+  readonly requestId?: string
+}
+
+export function failure(error: AppError, options: FailureOptions = {}): Answer {
+  const body = JSON.stringify(errorBody(error, options.requestId ?? newRequestId()))
+  return { status: error.status, body, headers: { ...headersOf(error.status), ...options.headers } }
 }
 
 /** Never a Basic challenge: browsers would keep the key and send it for any page that asks. */

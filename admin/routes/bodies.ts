@@ -26,6 +26,9 @@ export const CreateAuthKeySchema = Type.Object(
   strict,
 )
 
+const JSON_KIND = /^(|\*\/\*|text\/plain|application\/([\w.-]*\+?)?json)$/
+const UTF8_NAMES = ['utf-8', 'utf8', 'us-ascii', 'ascii']
+
 export class BodyReader<Schema extends TSchema> {
   readonly #validate: ValidateFunction
 
@@ -46,22 +49,18 @@ export class BodyReader<Schema extends TSchema> {
   }
 }
 
-/**
- * Nearly every type is read as JSON: clients send bodies without one, and `curl -d` calls all it
- * sends a form. What is no JSON then is refused for that.
- */
+/** Missing, any JSON and plain text are read as JSON: clients send bodies without a type. */
 export function requireJson(contentType: string, contentEncoding: string): void {
   if (contentEncoding !== '' && contentEncoding.toLowerCase() !== 'identity') {
-    throw new AppError('ERR_BODY_TYPE', 'Content-Encoding is not supported here')
+    throw new AppError('ERR_BODY_TYPE', 'send the body without Content-Encoding')
   }
   const [kind = '', ...parameters] = contentType.toLowerCase().split(';')
-  if (kind.trim().startsWith('multipart/')) {
+  if (!JSON_KIND.test(kind.trim())) {
     throw new AppError('ERR_BODY_TYPE', 'send JSON, with Content-Type: application/json')
   }
   const charset = parameters.find((parameter) => parameter.trim().startsWith('charset='))
-  const name = charset?.split('=')[1]?.trim().replaceAll('"', '')
-  if (name === undefined || name === 'utf-8' || name === 'utf8') return
-  throw new AppError('ERR_BODY_TYPE', 'JSON is UTF-8')
+  const name = charset?.split('=')[1]?.trim().replaceAll('"', '') ?? 'utf-8'
+  if (!UTF8_NAMES.includes(name)) throw new AppError('ERR_BODY_TYPE', 'JSON is UTF-8')
 }
 
 function parse(bytes: Uint8Array): unknown {

@@ -24,8 +24,11 @@ const JOURNAL = 'journal/'
 /** '0' follows '/': the end of all keys that start with "journal/". */
 const JOURNAL_END = 'journal0'
 const SEQ_DIGITS = 16
-/** Below this, only changes that free space are taken: LMDB must never meet a full disk. */
-const FREE_BYTES_MIN = 64 * 1024 * 1024
+/**
+ * Below this, only changes that free space are taken: LMDB should never meet a full disk. Imports
+ * leave more than this, so a disk that bundles have filled still lets an operator switch back.
+ */
+const FREE_BYTES_MIN = 8 * 1024 * 1024
 /** Trimmed once this share of it is too much, so that it happens seldom. */
 const TRIM_SHARE = 0.01
 

@@ -114,7 +114,7 @@ export class NodeHttpServer {
     this.#server.on('request', (request, response) => this.#serve(request, response, false))
     this.#server.on('checkContinue', (request, response) => this.#serve(request, response, true))
     this.#server.on('clientError', (error, socket) => this.#refuseBytes(error, socket))
-    this.#server.on('error', (error) => this.#logger.error({ error: error.message }, 'listener'))
+    this.#server.on('error', (error) => this.#logger.error({ err: error }, 'the listener failed'))
   }
 
   #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
@@ -129,7 +129,7 @@ export class NodeHttpServer {
     try {
       this.#handler(exchange)
     } catch (error) {
-      this.#logger.error({ error, path: exchange.path }, 'the handler of a request threw')
+      this.#logger.error({ err: error, path: exchange.path }, 'the handler of a request threw')
       if (!exchange.done) exchange.replyError(new AppError('ERR_INTERNAL'))
     }
   }
