@@ -126,6 +126,27 @@ export function endlessLoop(turns = 1e12): Buffer {
   })
 }
 
+/** As long a run as the request asks for: that many turns of the same loop. */
+export function countingLoop(): Buffer {
+  return onnxModel({
+    opset: 13,
+    inputs: [{ name: 'turns', type: 'int64', shape: [1] }],
+    outputs: [{ name: 'Y', type: 'float', shape: [1, 4] }],
+    initializers: [
+      { name: 'go', type: 'bool', dims: [], data: [1] },
+      { name: 'X', type: 'float', dims: [1, 4], data: [1, 2, 3, 4] },
+    ],
+    nodes: [
+      {
+        op: 'Loop',
+        inputs: ['turns', 'go', 'X'],
+        outputs: ['Y'],
+        attributes: { body: { graph: loopBody() } },
+      },
+    ],
+  })
+}
+
 function loopBody() {
   return {
     inputs: [

@@ -1,0 +1,391 @@
+/**
+ * Goal: nothing that arrives on a socket ends the process, hides a second request in a first, leaks
+ * a byte of the budget or mixes two answers; every refusal is told before the connection is closed.
+ *
+ * Method: the real uWebSockets.js listener and sockets that send what they please.
+ */
+
+import t, { type Test } from 'tap'
+import { AppError } from '../../../core/base/errors.ts'
+import { type Listening, listening, until } from '../../tools/listening.ts'
+import { RawClient } from '../../tools/raw-http.ts'
+
+const LIMIT = 3_000_000
+const clients: RawClient[] = []
+const server: Listening = await listening({ limitBytes: LIMIT })
+t.teardown(() => {
+  for (const client of clients) client.destroy()
+  server.close()
+})
+
+function client(port = server.port): RawClient {
+  const made = new RawClient(port)
+  clients.push(made)
+  return made
+}
+
+const head = (...lines: string[]) =>
+  `POST /echo HTTP/1.1\r\nHost: x\r\n${lines.join('\r\n')}\r\n\r\n`
+const post = (body: string) => `${head(`Content-Length: ${Buffer.byteLength(body)}`)}${body}`
+const CHUNKED = 'Transfer-Encoding: chunked'
+
+/** Sends, and gives the status of the answer and whether the connection was closed after it. */
+async function refused(...parts: readonly (string | Uint8Array)[]) {
+  const raw = client().send(...parts)
+  const [answer] = await raw.answers()
+  const closed = await raw.end()
+  const text = answer?.body.toString() ?? ''
+  const code = text.startsWith('{') ? JSON.parse(text).code : text
+  return { status: answer?.status, code, closed }
+}
+
+/** After whatever went before: the server answers, owes nothing and holds nothing. */
+async function healthy(t: Test): Promise<void> {
+  const raw = client().send(post('still here'))
+  const [answer] = await raw.answers()
+  t.match(answer, { status: 200 })
+  t.equal(answer?.body.toString(), 'still here')
+  raw.destroy()
+  await until(() => server.active() === 0)
+  t.equal(server.budget.usedBytes, 0, 'no byte is held')
+}
+
+t.test('an answer, and the next one on the same connection', async (t) => {
+  const raw = client()
+  for (const body of ['one', '', 'drei é']) {
+    const [answer] = await raw.send(post(body)).answers()
+    t.equal(answer?.body.toString(), body)
+    const names = answer?.headers.map(([name]) => name) ?? []
+    t.equal(new Set(names).size, names.length, 'no header twice')
+    t.match(Object.fromEntries(answer?.headers ?? []), {
+      'content-type': 'application/json',
+      'dss-api-version': /^\d/,
+      'dss-version': '1.2.3',
+    })
+  }
+  await healthy(t)
+})
+
+t.test('lengths and encodings that two parsers could read differently are refused', async (t) => {
+  const hidden = 'GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n'
+  const ambiguous = [
+    head('Content-Length: 4', CHUNKED),
+    head(CHUNKED, 'Content-Length: 4'),
+    head('Content-Length: 4', 'Content-Length: 40'),
+    head('Content-Length: 4', 'Content-Length: 4'),
+    head('Transfer-Encoding: gzip, chunked'),
+    head('Transfer-Encoding: Chunked'),
+    head('Transfer-Encoding: xchunked'),
+    head(CHUNKED, CHUNKED),
+    head('Transfer-Encoding: identity'),
+    head('Content-Length: 4, 4'),
+    head('Content-Length: +4'),
+    head('Content-Length: 0x4'),
+    head('Content-Length: -1'),
+  ]
+  for (const start of ambiguous) {
+    const label = start.split('\r\n').slice(2).join(' ')
+    const { status, closed } = await refused(`${start}0\r\n\r\n${hidden}`)
+    t.not(status, 200, `${label} -> ${status}`)
+    t.ok(closed, `${label} closes`)
+  }
+  for (const framing of ['Transfer-Encoding: gzip, chunked', 'Transfer-Encoding: Chunked']) {
+    const answer = await refused(`${head(framing)}0\r\n\r\n`)
+    t.same(answer, { status: 400, code: 'ERR_REQUEST_INVALID', closed: true })
+  }
+  const twice = await refused(`${head('Content-Length: 4', 'Content-Length: 5')}abcd`)
+  t.same(twice, { status: 400, code: 'ERR_REQUEST_INVALID', closed: true })
+  const apart = client().send(`${head('Content-Length: 4', 'Content-Length: 4')}abcd`)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  apart.send(hidden)
+  t.ok(await apart.end())
+  t.notOk(server.paths.includes('/hidden'), 'no hidden request came through')
+  await healthy(t)
+})
+
+t.test('broken chunks never become a body', async (t) => {
+  const seen = server.bodies.length
+  const broken = [
+    'zz\r\nabc\r\n',
+    '5;a\nb\r\nhello',
+    '1000000000000000\r\nx',
+    '-1\r\n',
+    '3\r\nabcdef',
+  ]
+  for (const chunk of broken) {
+    const raw = client().send(head(CHUNKED), chunk, '0\r\n\r\n')
+    const [answer] = await raw.answers(1, 500)
+    t.ok(
+      answer === undefined || answer.status >= 400,
+      `${JSON.stringify(chunk)}: ${answer?.status}`,
+    )
+    raw.destroy()
+  }
+  t.equal(server.bodies.length, seen, 'no handler got one')
+  await healthy(t)
+})
+
+t.test('headers: 12 KB fit, 17 KB and 120 lines do not', async (t) => {
+  const [fits] = await client()
+    .send(head(`X: ${'a'.repeat(12_000)}`, 'Content-Length: 0'))
+    .answers()
+  t.equal(fits?.status, 200)
+  const large = await refused(head(`X: ${'a'.repeat(17_000)}`, 'Content-Length: 0'))
+  t.match(large, { status: 431, closed: true })
+  const many = Array.from({ length: 120 }, (_, i) => `X-${i}: a`)
+  t.match(await refused(head(...many, 'Content-Length: 0')), { status: 431, closed: true })
+  await healthy(t)
+})
+
+t.test('request lines that are odd', async (t) => {
+  const odd = [
+    'POST /a\0b HTTP/1.1',
+    'GET http://x/echo HTTP/1.1',
+    'OPTIONS * HTTP/1.1',
+    'CONNECT x:443 HTTP/1.1',
+    'FOO /echo HTTP/1.1',
+    'GET /echo HTTP/1.0',
+    'GET /echo HTTP/9.9',
+    'GET /%2e%2e/%00/%zz HTTP/1.1',
+    'GET  /two-spaces HTTP/1.1',
+    `GET /${'u'.repeat(20_000)} HTTP/1.1`,
+    '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+  ]
+  for (const line of odd) {
+    const raw = client().send(
+      Buffer.from(`${line}\r\nHost: x\r\nContent-Length: 0\r\n\r\n`, 'latin1'),
+    )
+    await raw.answers(1, 200)
+    raw.destroy()
+  }
+  const [slashes] = await client().send('GET //a///b?x=//1 HTTP/1.1\r\nHost: x\r\n\r\n').answers()
+  t.equal(slashes?.status, 200)
+  t.equal(server.paths.at(-1), '/a/b', 'duplicate slashes are collapsed')
+  await healthy(t)
+})
+
+t.test('a body over the limit is refused at once, or at its first byte too many', async (t) => {
+  const startMs = performance.now()
+  const declared = await refused(head('Content-Length: 10000000000'), 'x'.repeat(50_000))
+  t.same(declared, { status: 413, code: 'ERR_BODY_TOO_LARGE', closed: true })
+  t.ok(performance.now() - startMs < 1_000, 'nobody waited for the body')
+  const [most] = await client()
+    .send(head(`Content-Length: ${LIMIT}`), Buffer.alloc(LIMIT, 'a'))
+    .answers()
+  t.equal(most?.status, 200)
+  t.equal(most?.body.length, LIMIT)
+  const size = LIMIT.toString(16)
+  const full = [head(CHUNKED), `${size}\r\n`, Buffer.alloc(LIMIT, 'b'), '\r\n']
+  const [chunked] = await client()
+    .send(...full, '0\r\n\r\n')
+    .answers()
+  t.ok(chunked?.body.equals(Buffer.alloc(LIMIT, 'b')))
+  t.match(await refused(...full, '1\r\nx\r\n0\r\n\r\n'), { status: 413, closed: true })
+  await healthy(t)
+})
+
+t.test('a body in any pieces arrives as it was sent', async (t) => {
+  const body = Buffer.from(Array.from({ length: 20_000 }, (_, i) => (i * 31) % 251))
+  const raw = client().send(head(`Content-Length: ${body.length}`))
+  for (let at = 0; at < body.length; at += 1_777) {
+    raw.send(body.subarray(at, at + 1_777))
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  const [answer] = await raw.answers()
+  t.ok(answer?.body.equals(body))
+  await healthy(t)
+})
+
+t.test('500,000 chunks of one byte cost neither time nor memory', async (t) => {
+  const before = process.memoryUsage().rss
+  const startMs = performance.now()
+  const raw = client().send(head(CHUNKED), '1\r\nx\r\n'.repeat(500_000), '0\r\n\r\n')
+  const [answer] = await raw.answers(1, 20_000)
+  t.equal(answer?.body.length, 500_000)
+  const grownMb = (process.memoryUsage().rss - before) / 2 ** 20
+  const tookMs = performance.now() - startMs
+  t.comment(`${tookMs.toFixed(0)} ms, ${grownMb.toFixed(0)} MB with the client's own`)
+  t.ok(tookMs < 8_000, 'bounded in time')
+  t.ok(grownMb < 80, 'bounded in memory')
+  await healthy(t)
+})
+
+t.test('callers that leave: in their headers, in their body, waiting, half closed', async (t) => {
+  const gone = server.gone()
+  const start = head('Content-Length: 100')
+  const raws = [
+    client().send(start.slice(0, 30)),
+    client().send(start, 'only a part'),
+    client().send(head('Content-Length: 4', 'X-Hold: 1'), 'held'),
+  ]
+  await until(() => server.held.length === 1)
+  t.ok(server.budget.usedBytes > 0)
+  for (const raw of raws) raw.destroy()
+  await until(() => server.gone() === gone + 2)
+  server.held.splice(0).forEach((exchange) => {
+    t.ok(exchange.done)
+    exchange.replyJson('too late')
+    exchange.replyError(new AppError('ERR_DEADLINE'))
+  })
+  const half = client().send(head('Content-Length: 4', 'X-Hold: 1'), 'half')
+  await until(() => server.held.length === 1)
+  half.socket.end()
+  await until(() => server.gone() === gone + 3)
+  server.held.splice(0)
+  await healthy(t)
+})
+
+t.test('a handler that throws answers 500, before and after the body', async (t) => {
+  for (const when of ['now', 'later']) {
+    const raw = client().send(head('Content-Length: 2', `X-Throw: ${when}`), 'ab')
+    const [answer] = await raw.answers()
+    t.equal(answer?.status, 500)
+    t.equal(JSON.parse(String(answer?.body)).code, 'ERR_INTERNAL')
+    t.notMatch(String(answer?.body), /on purpose/, 'its text is for the log')
+  }
+  await healthy(t)
+})
+
+t.test('values that would end a header line are not sent', async (t) => {
+  for (const value of ['a\r\nSet-Cookie: evil=1', 'a\nb', 'a\0b', '\u20ac']) {
+    const raw = client().send(head('Content-Length: 0', `X-Header: ${encodeURIComponent(value)}`))
+    await raw.answers(1, 1_000)
+    t.notMatch(raw.bytes.toString('latin1'), /evil/)
+    raw.destroy()
+  }
+  const [fine] = await client().send(head('Content-Length: 0', 'X-Header: fine')).answers()
+  t.match(Object.fromEntries(fine?.headers ?? []), { 'x-test': 'fine' })
+  await healthy(t)
+})
+
+t.test('HEAD, OPTIONS and an answer without a body', async (t) => {
+  const raw = client().send('HEAD /hello HTTP/1.1\r\nHost: x\r\n\r\n')
+  await until(() => raw.bytes.includes('\r\n\r\n'))
+  t.match(raw.bytes.toString(), /^HTTP\/1\.1 200 OK\r\n/)
+  t.match(raw.bytes.toString().toLowerCase(), /content-length: 5\r\n/)
+  t.ok(raw.bytes.toString().endsWith('\r\n\r\n'), 'no body follows')
+  const empty = client().send(head('Content-Length: 0', 'X-Status: 204'))
+  const [none] = await empty.answers()
+  t.equal(none?.status, 204)
+  t.notOk(
+    none?.headers.some(([name]) => name === 'content-length'),
+    'as HTTP wants for 204',
+  )
+  const [next] = await empty.send(post('next')).answers()
+  t.equal(next?.body.toString(), 'next', 'the connection goes on')
+  const [options] = await client().send('OPTIONS /x HTTP/1.1\r\nHost: x\r\n\r\n').answers()
+  t.equal(options?.status, 200)
+  t.same(server.methods.slice(-1), ['OPTIONS'])
+  await healthy(t)
+})
+
+t.test('errors carry what clients read, and when to come back', async (t) => {
+  const [answer] = await client()
+    .send(head('Content-Length: 0', 'X-Error: ERR_LANE_FULL'))
+    .answers()
+  t.equal(answer?.status, 429)
+  t.match(Object.fromEntries(answer?.headers ?? []), { 'retry-after': '1' })
+  t.match(JSON.parse(String(answer?.body)), {
+    errorType: 'LaneFull',
+    message: /wait/,
+    detailedMessage: /wait/,
+    code: 'ERR_LANE_FULL',
+    requestId: /./,
+  })
+})
+
+t.test('a large answer reaches a slow reader whole', async (t) => {
+  const raw = client()
+  raw.socket.pause()
+  raw.send(head('Content-Length: 7', 'X-Large: 5000000'), 'pattern')
+  await until(() => server.large() > 0)
+  t.equal(server.active(), 1, 'it is not over before it is sent')
+  for (let i = 0; i < 20; i++) {
+    raw.socket.resume()
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    raw.socket.pause()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  raw.socket.resume()
+  const [answer] = await raw.answers()
+  t.equal(answer?.body.length, 5_000_000)
+  t.ok(answer?.body.equals(Buffer.alloc(5_000_000, '0123456789')))
+  const [next] = await raw.send(post('next')).answers()
+  t.equal(next?.body.toString(), 'next')
+  const leaving = client()
+  leaving.socket.pause()
+  leaving.send(head('Content-Length: 7', 'X-Large: 5000000'), 'pattern')
+  await until(() => server.large() > 1)
+  leaving.destroy()
+  await healthy(t)
+})
+
+t.test('pipelined requests: answered in order at once, or the connection is closed', async (t) => {
+  const at = await client().send(post('a').repeat(3)).answers(3)
+  t.same(
+    at.map(({ body }) => body.toString()),
+    ['a', 'a', 'a'],
+  )
+  const held = client().send(head('Content-Length: 1', 'X-Hold: 1'), 'h', post('second'))
+  const closed = await held.end()
+  t.ok(closed, 'a second request before the first is answered closes the connection')
+  t.equal(held.bytes.length, 0)
+  for (const exchange of server.held.splice(0)) exchange.replyJson('late')
+  await healthy(t)
+})
+
+t.test('more connections than allowed are closed, the others live', async (t) => {
+  const small = await listening({ limitBytes: 100, connectionsMax: 3 })
+  const first = Array.from({ length: 3 }, () => client(small.port))
+  for (const raw of first) t.equal((await raw.send(post('x')).answers())[0]?.status, 200)
+  const extra = client(small.port).send(post('x'))
+  t.ok(await extra.end())
+  t.equal(extra.bytes.length, 0)
+  t.equal((await (first[0] as RawClient).send(post('y')).answers())[0]?.status, 200)
+  first[1]?.destroy()
+  await until(() => small.connections() === 2)
+  t.equal((await client(small.port).send(post('z')).answers())[0]?.status, 200)
+  small.close()
+})
+
+t.test('a full budget answers 503 and is whole again when all is over', async (t) => {
+  const small = await listening({ limitBytes: 1_000, budgetBytes: 2_000 })
+  const holders = [1, 2].map(() =>
+    client(small.port).send(head('Content-Length: 900', 'X-Hold: 1'), 'h'.repeat(900)),
+  )
+  await until(() => small.held.length === 2)
+  t.equal(small.budget.usedBytes, 1_800)
+  const raw = client(small.port).send(head('Content-Length: 300'), 'x'.repeat(300))
+  const [full] = await raw.answers()
+  t.equal(full?.status, 503)
+  t.match(Object.fromEntries(full?.headers ?? []), { 'retry-after': '1' })
+  t.equal(JSON.parse(String(full?.body)).code, 'ERR_BUDGET_FULL')
+  t.ok(await raw.end())
+  const [small1] = await client(small.port).send(post('fits')).answers()
+  t.equal(small1?.status, 200)
+  for (const exchange of small.held.splice(0)) exchange.replyJson('{}')
+  for (const holder of holders) t.equal((await holder.answers())[0]?.status, 200)
+  t.equal(small.budget.usedBytes, 0)
+  t.equal(small.active(), 0)
+  small.close()
+})
+
+t.test('after stopListening: no new connections, answers close theirs', async (t) => {
+  const leaving = await listening({ limitBytes: 1_000 })
+  const kept = client(leaving.port)
+  t.equal((await kept.send(post('x')).answers())[0]?.status, 200)
+  const waiting = client(leaving.port).send(head('Content-Length: 1', 'X-Hold: 1'), 'h')
+  await until(() => leaving.held.length === 1)
+  leaving.close()
+  const late = client(leaving.port).send(post('x'))
+  t.ok(await late.end())
+  t.equal(late.bytes.length, 0)
+  for (const exchange of leaving.held.splice(0)) exchange.replyJson('{}')
+  for (const raw of [waiting, kept.send(post('last'))]) {
+    const [answer] = await raw.answers()
+    t.equal(answer?.status, 200)
+    t.match(Object.fromEntries(answer?.headers ?? []), { connection: 'close' })
+    t.ok(await raw.end())
+  }
+  t.equal(leaving.connections(), 0)
+})

@@ -1,0 +1,117 @@
+/**
+ * A query listener on uWebSockets.js whose handler does what request headers ask: it echoes, holds
+ * its answer, throws, or sends a large one.
+ */
+
+import { AppError, ERROR_TABLE } from '../../core/base/errors.ts'
+import { SILENT } from '../../core/base/logger.ts'
+import { BodyBudget } from '../../core/http/body-budget.ts'
+import type { Exchange } from '../../core/http/exchange.ts'
+import { loadUws, UwsServer } from '../../core/http/uws.ts'
+
+export interface Listening {
+  readonly port: number
+  readonly budget: BodyBudget
+  /** Exchanges whose answer is held back (`X-Hold`). */
+  readonly held: Exchange[]
+  readonly bodies: Uint8Array[]
+  readonly paths: string[]
+  readonly methods: string[]
+  /** Callers that left before their answer. */
+  gone(): number
+  large(): number
+  active(): number
+  connections(): number
+  close(): void
+}
+
+interface Settings {
+  readonly limitBytes: number
+  readonly budgetBytes?: number
+  readonly connectionsMax?: number
+}
+
+export async function listening(settings: Settings): Promise<Listening> {
+  // Read when the library loads, as the serving process sets it.
+  process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = '16384'
+  const { uws, reason } = await loadUws()
+  if (uws === null) throw new Error(reason)
+  const budget = new BodyBudget(settings.budgetBytes ?? 16_000_000)
+  const counts = { gone: 0, large: 0 }
+  const seen = { held: [], bodies: [], paths: [], methods: [] } as Seen
+  const options = {
+    host: '127.0.0.1',
+    port: 0,
+    tlsCert: null,
+    tlsKey: null,
+    strictHeaders: true,
+    connectionsMax: settings.connectionsMax ?? 1_000,
+    budget,
+    version: '1.2.3',
+    logger: SILENT,
+  }
+  const handler = (exchange: Exchange) => serve(exchange, settings.limitBytes, seen, counts)
+  const server = new UwsServer(uws, options, handler)
+  const port = await server.listen()
+  if (port === null) throw new Error('no port')
+  return {
+    ...seen,
+    port,
+    budget,
+    gone: () => counts.gone,
+    large: () => counts.large,
+    active: () => server.active,
+    connections: () => server.connections,
+    close: () => server.stopListening(),
+  }
+}
+
+type Seen = Pick<Listening, 'held' | 'bodies' | 'paths' | 'methods'>
+
+function serve(
+  exchange: Exchange,
+  limitBytes: number,
+  seen: Seen,
+  counts: { gone: number; large: number },
+): void {
+  seen.paths.push(exchange.path)
+  seen.methods.push(exchange.method)
+  exchange.onGone(() => {
+    counts.gone += 1
+  })
+  if (exchange.method !== 'POST') {
+    exchange.reply({ status: 200, body: 'hello' })
+    return
+  }
+  const asked = (name: string) => exchange.header(name)
+  const [throws, error, status] = [asked('x-throw'), asked('x-error'), asked('x-status')]
+  const [hold, large, extra] = [asked('x-hold'), Number(asked('x-large')), asked('x-header')]
+  if (throws === 'now') throw new Error('on purpose')
+  exchange.readBody(limitBytes, (body) => {
+    seen.bodies.push(body)
+    if (throws === 'later') throw new Error('on purpose')
+    if (isCode(error)) exchange.replyError(new AppError(error))
+    else if (status !== '') exchange.reply({ status: Number(status) })
+    else if (hold !== '') seen.held.push(exchange)
+    else if (large > 0) {
+      counts.large += 1
+      exchange.reply({ status: 200, body: Buffer.alloc(large, '0123456789') })
+    } else if (extra !== '') {
+      const headers = { 'X-Test': decodeURIComponent(extra) }
+      exchange.reply({ status: 200, body: '{}', headers })
+    } else exchange.reply({ status: 200, body })
+  })
+}
+
+function isCode(text: string): text is keyof typeof ERROR_TABLE {
+  return text in ERROR_TABLE
+}
+
+/** Waits for a condition; fails after five seconds. */
+export async function until(condition: () => boolean): Promise<void> {
+  const endMs = performance.now() + 5_000
+  while (!condition()) {
+    if (performance.now() > endMs) throw new Error(`waited in vain for ${condition}`)
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}

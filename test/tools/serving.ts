@@ -1,0 +1,149 @@
+/** An engine with real pools, driven by small desired states and asked through its own routing. */
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { AppError } from '../../core/base/errors.ts'
+import { SILENT } from '../../core/base/logger.ts'
+import type { DesiredGeneration } from '../../core/channel/messages.ts'
+import { Pending } from '../../core/dispatch/lane.ts'
+import { Engine, type EngineOptions } from '../../core/engine/engine.ts'
+import { QUERY_BASE, targetOf, whyUnroutable } from '../../core/engine/routing.ts'
+import { Recorder } from '../../core/metrics/recorder.ts'
+import { countingLoop, regressor } from './onnx-models.ts'
+import { endpoint, generationPlan, prediction, summing } from './plans.ts'
+
+export interface Reply {
+  /** Which generation has answered; '' for an error. */
+  readonly generation: string
+  readonly prediction: unknown
+  readonly code: string
+}
+
+interface Wish {
+  readonly hold: readonly DesiredGeneration[]
+  readonly map: string | null
+  readonly enabled?: boolean
+}
+
+interface ModelWish {
+  readonly factor?: number
+  /** Runs as long as it is asked to instead of adding up. */
+  readonly slow?: boolean
+  readonly threads?: number
+  readonly timeoutMs?: number
+  readonly warmUp?: string
+  /** What the file holds instead of a model. */
+  readonly bytes?: Buffer
+  /** Only the first bytes of the model. */
+  readonly truncate?: number
+  /** The plan names this file instead. */
+  readonly file?: string
+  /** A second endpoint with this file. */
+  readonly secondFile?: string
+}
+
+/** Turns of the loop model in a millisecond; measured once, coarse. */
+const TURNS_PER_MS = 1_000
+
+export function serving(
+  t: { teardown(callback: () => void | Promise<void>): void },
+  options: Partial<EngineOptions> = {},
+) {
+  const folder = mkdtempSync(join(tmpdir(), 'switchyard-engine-'))
+  let changes = 0
+  const engine = new Engine({
+    recorder: new Recorder(),
+    logger: SILENT,
+    defaultThreads: 1,
+    permits: 1,
+    hangMs: 60_000,
+    onChange: () => {
+      changes += 1
+    },
+    ...options,
+  })
+  t.teardown(async () => {
+    await engine.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  let revision = 0
+  const apply = ({ hold, map, enabled = true }: Wish): Promise<void> => {
+    revision += 1
+    const mapping = map === null ? [] : [{ generationId: map, proba: 1 }]
+    const services = [{ serviceId: 'svc', enabled, mapping }]
+    return engine.apply({ revision, services, generations: hold, keys: [] })
+  }
+  return {
+    engine,
+    apply,
+    changes: () => changes,
+    generation: (id: string, wish: ModelWish) => newGeneration(folder, id, wish),
+    ask: (x: number) => ask(engine, `{"features":{"x0":${x}}}`),
+    slow: (ms: number) => ask(engine, `{"features":{"turns":[${ms * TURNS_PER_MS}]}}`),
+    states: () =>
+      Object.fromEntries(engine.observe().map((seen) => [seen.generationId, seen.state])),
+    reasonOf: (id: string) =>
+      engine.observe().find(({ generationId }) => generationId === id)?.reason ?? null,
+  }
+}
+
+let directories = 0
+
+function newGeneration(folder: string, generationId: string, wish: ModelWish): DesiredGeneration {
+  directories += 1
+  const directory = join(folder, `${directories}`)
+  mkdirSync(directory)
+  const model = wish.slow === true ? countingLoop() : regressor(1, wish.factor)
+  writeFileSync(join(directory, 'm.onnx'), (wish.bytes ?? model).subarray(0, wish.truncate))
+  const file = wish.file ?? 'm.onnx'
+  const warm = wish.slow === true ? '{"features":{"turns":[1]}}' : '{"features":{"x0":1}}'
+  const plan = wish.slow === true ? slowly(file) : summing(file, 1)
+  const warmUp = [wish.warmUp ?? warm]
+  const endpoints = [endpoint(plan, { warmUp, timeoutMs: wish.timeoutMs ?? 10_000 })]
+  if (wish.secondFile !== undefined) {
+    endpoints.push(endpoint(summing(wish.secondFile, 1), { id: 'other' }))
+  }
+  const threads = wish.threads ?? null
+  return { serviceId: 'svc', generationId, directory, plan: generationPlan(endpoints, { threads }) }
+}
+
+function slowly(model: string) {
+  return prediction({
+    kind: 'RAW',
+    model,
+    batchable: false,
+    maxRows: 1,
+    inputs: [{ name: 'turns', datatype: 'int64', shape: [1], features: [] }],
+    outputs: [{ name: 'Y', datatype: 'float32', shape: [1, 4] }],
+  })
+}
+
+/** As the query handler does it: route, lease, lane, wake. */
+function ask(engine: Engine, body: string): Promise<Reply> {
+  return new Promise((resolve) => {
+    const fail = (error: AppError) => {
+      resolve({ generation: '', prediction: null, code: error.code })
+    }
+    const route = engine.routing.routes.get(`${QUERY_BASE}/svc/score/predict`)
+    const target = route === undefined ? null : targetOf(route, Math.random)
+    if (target === null) {
+      fail(whyUnroutable(engine.routing, engine.find, 'svc', 'score'))
+      return
+    }
+    target.generation.takeLease()
+    const replyJson = (text: string) => resolve(replyOf(text))
+    const caller = { done: false, replyJson, replyError: fail }
+    const entered = target.lane.enter(caller, Uint8Array.from(Buffer.from(body)))
+    if (entered instanceof Pending) engine.scheduler.wake(target.lane)
+    else {
+      target.generation.endLease()
+      fail(entered)
+    }
+  })
+}
+
+function replyOf(text: string): Reply {
+  const { result, apiContext } = JSON.parse(text)
+  return { generation: apiContext.serviceGeneration, prediction: result.prediction, code: '' }
+}
