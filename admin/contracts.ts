@@ -13,7 +13,9 @@ export interface Serving {
   publish(state: DesiredState): void
   /** True when serve has this revision's routing in force; false after LIMITS.applyMs. */
   whenApplied(revision: number): Promise<boolean>
-  /** Settles when the generation is warm (or active) in serve, has failed, or LIMITS.loadMs passed. */
+  /**
+   * Settles when the generation is warm (or active) in serve, has failed, or LIMITS.loadMs passed.
+   */
   whenWarm(serviceId: string, generationId: string): Promise<WarmOutcome>
   /** What serve last reported; null while none runs. */
   observed(): ObservedState | null

@@ -1,6 +1,7 @@
 /**
  * Closed-loop load: every connection sends its next request as soon as the last one is answered.
- * For the cost of one hop at one connection, and to keep a server busy while something else happens.
+ * For the cost of one hop at one connection, and to keep a server busy while something else
+ * happens.
  */
 
 import { nowMs } from '../core/base/clock.ts'

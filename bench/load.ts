@@ -1,8 +1,9 @@
 /**
- * What open and closed loop share: a set of connections, counts, and a report whose sums must agree.
+ * What open and closed loop share: a set of connections, counts, and a report whose sums must
+ * agree.
  *
- * A claim of "no failed request" is worth what its bookkeeping is worth, so a load ends by asserting
- * that everything sent was answered or counted as failed; nothing is ever retried.
+ * A claim of "no failed request" is worth what its bookkeeping is worth, so a load ends by
+ * asserting that everything sent was answered or counted as failed; nothing is ever retried.
  */
 
 import { assert } from '../core/base/assert.ts'

@@ -1,6 +1,7 @@
 /**
  * What Linux says of processes and of the machine: CPU time and memory of a server with all its
- * processes, and whether anybody else is computing. Elsewhere figures are NaN and nothing is judged.
+ * processes, and whether anybody else is computing. Elsewhere figures are NaN and nothing is
+ * judged.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -124,7 +125,9 @@ async function busyShare(): Promise<number> {
 
 interface CpuTimes {
   readonly idle: number
-  /** User, nice, system and stolen; interrupts belong to nobody, most are the load's own packets. */
+  /**
+   * User, nice, system and stolen; interrupts belong to nobody, most are the load's own packets.
+   */
   readonly computing: number
   readonly total: number
 }

@@ -1,6 +1,6 @@
 /**
- * Measures one cell (server, tool, connections) and repeats cells in interleaved rounds: A B C A B C,
- * so that a drift of the machine meets all servers alike. Figures are medians over rounds.
+ * Measures one cell (server, tool, connections) and repeats cells in interleaved rounds: A B C A B
+ * C, so that a drift of the machine meets all servers alike. Figures are medians over rounds.
  */
 
 import { median } from './latency.ts'

@@ -29,8 +29,9 @@ export function helpText(): string {
   return `npm run bench -- [flags]\n\n${lines.join('\n')}\n\n${EXIT_CODES}`
 }
 
-const EXIT_CODES = `Exit code 1 when a figure that gates (*) misses its "must" and nobody else used the machine before
-and during its rounds. Otherwise it is not judged: exit code 0, and "code": "NOISY" in the JSON.`
+const EXIT_CODES = `Exit code 1 when a figure that gates (*) misses its "must" and nobody else used
+the machine before and during its rounds. Otherwise it is not judged: exit code 0, and
+"code": "NOISY" in the JSON.`
 
 export function parseOptions(argv: readonly string[]): BenchOptions {
   const { values } = parseArgs({

@@ -1,8 +1,9 @@
 /**
  * `npm run bench`: the node beside its peers on this machine, in one run.
  *
- * Absolute rates differ between machines by more than any two servers do, so the promises are ratios
- * of what one run measured. Loads run in processes of their own, servers too; rounds are interleaved.
+ * Absolute rates differ between machines by more than any two servers do, so the promises are
+ * ratios of what one run measured. Loads run in processes of their own, servers too; rounds are
+ * interleaved.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -119,7 +120,8 @@ function footnote(system: Machine): string {
     '* gates the exit code. Rates, latencies and CPU are medians over interleaved rounds, ratios',
     'medians of the ratios of each round. CPU is user and system time of all processes of a server',
     `from /proc, in steps of ${system.tickMs} ms. autocannon counts whole milliseconds and takes`,
-    'more CPU than the server. The node runs with authentication and metrics on, its peers without.',
+    'more CPU than the server. The node runs with authentication and metrics on, its peers',
+    'without.',
   ].join('\n')
 }
 

@@ -55,7 +55,9 @@ export function parseText(text: string): Parsed {
   }
 }
 
-/** Text that holds at most jsonDepthMax opening brackets cannot be nested deeper: the usual case. */
+/**
+ * Text that holds at most jsonDepthMax opening brackets cannot be nested deeper: the usual case.
+ */
 function isTooDeep(text: string): boolean {
   if (text.length <= 2 * LIMITS.jsonDepthMax) return false
   let left = LIMITS.jsonDepthMax

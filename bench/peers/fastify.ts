@@ -1,8 +1,9 @@
 /**
  * Peer: Fastify with onnxruntime-node in the handler, as most people would write it: a JSON body
- * without a schema in, an object out. No authentication, no metrics: what it lacks is its advantage.
+ * without a schema in, an object out. No authentication, no metrics: what it lacks is its
+ * advantage.
  *
- *   node dist/bench/peers/fastify.js <model.onnx>
+ * node dist/bench/peers/fastify.js <model.onnx>
  */
 
 import fastify from 'fastify'

@@ -4,5 +4,7 @@ export function announce(port: number): void {
   console.log(JSON.stringify({ event: 'ready', url, pid: process.pid }))
 }
 
-/** The one path that all servers of the benchmark answer, so that requests are equal to the byte. */
+/**
+ * The one path that all servers of the benchmark answer, so that requests are equal to the byte.
+ */
 export const PREDICT_PATH = '/public/api/v1/bench/predict/predict'

@@ -3,7 +3,7 @@
  * broken its own rules must not go on answering. What the world does wrong is an AppError.
  */
 
-export class AssertionError extends Error {
+class AssertionError extends Error {
   override readonly name = 'AssertionError'
 }
 

@@ -45,6 +45,7 @@ export const ERROR_TABLE = {
   ERR_HEADERS_TOO_LARGE: { status: 431, message: 'the request headers are over the limit' },
   ERR_INFERENCE: { status: 500, message: 'the model failed on this request' },
   ERR_INTERNAL: { status: 500, message: 'an internal error; the log has the details' },
+  ERR_LISTEN: { status: 500, message: 'the port cannot be opened' },
   ERR_STORE_DAMAGED: { status: 500, message: 'a record of the state store is damaged' },
   ERR_STORE_FAILED: { status: 500, message: 'the state store could not write' },
   ERR_SERVICE_DISABLED: { status: 503, message: 'the service is disabled' },

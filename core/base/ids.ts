@@ -21,10 +21,6 @@ export function isServiceId(id: string): boolean {
   return ID.test(id)
 }
 
-export function isEndpointId(id: string): boolean {
-  return ID.test(id)
-}
-
 /** `sk_` and 32 random bytes, base64url: a secret that is shown once. */
 export function newSecret(): string {
   return `sk_${randomBytes(32).toString('base64url')}`

@@ -208,4 +208,3 @@ export const ManifestSchema = Type.Object(
 export type Manifest = Static<typeof ManifestSchema>
 export type ManifestEndpoint = Static<typeof EndpointSchema>
 export type ManifestFeature = Static<typeof FeatureSchema>
-export type TestQuery = Static<typeof TestQuerySchema>

@@ -66,7 +66,10 @@ export interface PredictionPlan {
    * (probability of the second class) still both. Empty for REGRESSION and RAW.
    */
   readonly classes: readonly string[]
-  /** BINARY_CLASSIFICATION: probability of classes[1] from which it is predicted; null: the model's label. */
+  /**
+   * BINARY_CLASSIFICATION: probability of classes[1] from which it is predicted; null: the model's
+   * label.
+   */
   readonly threshold: number | null
   /** Rows of strangers may run together: proven by the forge, never taken from the manifest. */
   readonly batchable: boolean

@@ -30,10 +30,14 @@ export interface Exchange {
   header(nameInLowerCase: string): string
   /**
    * Calls back with the whole body; never, when the caller leaves or the body is over `limitBytes`
-   * (answered 413). Only once, and before the handler's first await. The bytes belong to the callee.
+   * (answered 413). Only once, and before the handler's first await. The bytes belong to the
+   * callee.
    */
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void
-  /** Gives the one answer. A second call is a bug and asserts; after the caller left it does nothing. */
+  /**
+   * Gives the one answer. A second call is a bug and asserts; after the caller left it does
+   * nothing.
+   */
   reply(answer: Answer): void
   /** 200 with JSON that is encoded already: the answer of nearly every prediction. */
   replyJson(text: string): void

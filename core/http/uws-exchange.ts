@@ -14,19 +14,41 @@ import { newRequestId } from '../base/ids.ts'
 import { LIMITS } from '../config/limits.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange } from './exchange.ts'
+import type { HeaderScan } from './header-scan.ts'
 
-/** What all exchanges of one listener share. */
-export interface UwsContext {
+interface UwsSettings {
   readonly budget: BodyBudget
   /** Written on every answer. */
-  readonly headers: readonly (readonly [string, string])[]
+  readonly headers: Readonly<Record<string, string>>
+  /** Null: framing is not checked, and each header costs a native call. */
+  readonly scan: HeaderScan | null
+  /** A route threw; an exception that reaches the native library ends the process. */
+  readonly onThrow: (error: unknown, exchange: UwsExchange) => void
+}
+
+/** What all exchanges of one listener share. */
+export interface UwsContext extends UwsSettings {
+  /**
+   * Value of Content-Type of a JSON answer, with the headers of every answer behind it: values go
+   * out as they are given, so one native call writes all lines.
+   */
+  readonly jsonHead: string
   /** While draining every answer closes its connection. */
   closing: boolean
   /** Requests that are not answered yet, or whose large answer is still being sent. */
   active: number
-  /** A route threw; an exception that reaches the native library ends the process. */
-  readonly onThrow: (error: unknown, exchange: UwsExchange) => void
 }
+
+export function newUwsContext(settings: UwsSettings): UwsContext {
+  const lines = Object.entries(settings.headers).map(
+    ([name, value]) => `${safeValue(name)}: ${safeValue(value)}`,
+  )
+  const jsonHead = ['application/json', ...lines].join('\r\n')
+  return { ...settings, jsonHead, closing: false, active: 0 }
+}
+
+/** A character takes up to four bytes. */
+const AT_ONCE_CHARS = LIMITS.answerBytesAtOnce / 4
 
 /** First size of the buffer of a body that comes in pieces; it doubles as it fills. */
 const PIECES_BYTES_MIN = 4_096
@@ -42,11 +64,11 @@ export class UwsExchange implements Exchange {
   #gone: (() => void) | null = null
   #sending = false
 
-  constructor(res: HttpResponse, req: HttpRequest, context: UwsContext) {
+  constructor(res: HttpResponse, req: HttpRequest, method: string, context: UwsContext) {
     this.#res = res
     this.#req = req
     this.#context = context
-    this.method = req.getCaseSensitiveMethod()
+    this.method = method
     this.path = collapseSlashes(req.getUrl())
     context.active += 1
     res.onAborted(() => this.#aborted())
@@ -61,7 +83,8 @@ export class UwsExchange implements Exchange {
   }
 
   header(nameInLowerCase: string): string {
-    return this.#request().getHeader(nameInLowerCase)
+    const req = this.#request()
+    return this.#context.scan?.value(nameInLowerCase) ?? req.getHeader(nameInLowerCase)
   }
 
   /** Called by the listener when the handler has returned: `req` must not be touched again. */
@@ -96,9 +119,18 @@ export class UwsExchange implements Exchange {
     this.#send(status, body ?? '', body === undefined ? '' : contentType, headers ?? null)
   }
 
-  /** The answer of nearly every request: 200 and JSON that is encoded already. */
+  /** The answer of nearly every request, so it takes the short way: two native calls. */
   replyJson(text: string): void {
-    this.#send(200, text, 'application/json', null)
+    if (this.method !== 'POST' || text.length > AT_ONCE_CHARS) {
+      this.#send(200, text, 'application/json', null)
+    } else if (!this.#done) {
+      this.#finish()
+      corked.res = this.#res
+      corked.head = this.#context.jsonHead
+      corked.text = text
+      corked.close = this.#context.closing
+      this.#res.cork(writeCorked)
+    }
   }
 
   replyError(error: AppError): void {
@@ -176,10 +208,12 @@ export class UwsExchange implements Exchange {
     this.#res.cork(() => {
       this.#writeHead(status, contentType, headers)
       if (status === 204) {
-        this.#res.endWithoutBody(undefined, this.#context.closing)
+        // With an argument, even undefined, it writes a length, which a 204 must not have.
+        if (this.#context.closing) this.#res.writeHeader('Connection', 'close')
+        this.#res.endWithoutBody()
       } else if (this.method === 'HEAD') {
         this.#res.endWithoutBody(Buffer.byteLength(body), this.#context.closing)
-      } else if (body.length > LIMITS.answerBytesAtOnce / 4) {
+      } else if (body.length > AT_ONCE_CHARS) {
         this.#sendLarge(typeof body === 'string' ? Buffer.from(body) : body)
       } else {
         this.#res.end(body, this.#context.closing)
@@ -195,7 +229,7 @@ export class UwsExchange implements Exchange {
     const res = this.#res
     if (status !== 200) res.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Unknown'}`)
     if (contentType !== '') res.writeHeader('Content-Type', safeValue(contentType))
-    for (const [name, value] of this.#context.headers) res.writeHeader(name, value)
+    for (const [name, value] of Object.entries(this.#context.headers)) res.writeHeader(name, value)
     if (headers === null) return
     for (const [name, value] of Object.entries(headers)) {
       res.writeHeader(safeValue(name), safeValue(value))
@@ -225,6 +259,21 @@ export class UwsExchange implements Exchange {
     this.#sending = false
     this.#context.active -= 1
   }
+}
+
+/** What writeCorked() writes: cork() calls back at once, so one object serves all answers. */
+const corked: { res: HttpResponse | null; head: string; text: string; close: boolean } = {
+  res: null,
+  head: '',
+  text: '',
+  close: false,
+}
+
+function writeCorked(): void {
+  const { res, head, text, close } = corked
+  corked.res = null
+  res?.writeHeader('Content-Type', head)
+  res?.end(text, close)
 }
 
 /** A copy of the first `used` bytes with room for `size`. */

@@ -9,8 +9,9 @@ import { AppError, messageOf, toAppError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Handler } from './exchange.ts'
+import { HeaderScan } from './header-scan.ts'
 import { API_VERSION } from './product-headers.ts'
-import { type UwsContext, UwsExchange } from './uws-exchange.ts'
+import { newUwsContext, type UwsContext, UwsExchange } from './uws-exchange.ts'
 
 type Uws = typeof import('uWebSockets.js')
 
@@ -60,12 +61,13 @@ export class UwsServer {
     this.#uws = uws
     this.#options = options
     this.#handler = handler
-    const headers = [
-      ['DSS-API-Version', API_VERSION],
-      ['DSS-Version', options.version],
-    ] as const
     const onThrow = (error: unknown, exchange: UwsExchange) => this.#threw(error, exchange)
-    this.#context = { budget: options.budget, headers, closing: false, active: 0, onThrow }
+    this.#context = newUwsContext({
+      budget: options.budget,
+      headers: { 'DSS-API-Version': API_VERSION, 'DSS-Version': options.version },
+      scan: options.strictHeaders ? new HeaderScan() : null,
+      onThrow,
+    })
   }
 
   get connections(): number {
@@ -82,7 +84,8 @@ export class UwsServer {
     const { host, port } = this.#options
     const app = this.#newApp()
     app.filter((res, count) => this.#count(res, count))
-    app.any('/*', (res, req) => this.#route(res, req))
+    app.post('/*', (res, req) => this.#route(res, req, 'POST'))
+    app.any('/*', (res, req) => this.#route(res, req, req.getCaseSensitiveMethod()))
     return new Promise((resolve) => {
       const exclusiveApp = app as unknown as ExclusiveApp
       exclusiveApp.listen(host, port, LISTEN_EXCLUSIVE, (socket) => {
@@ -110,11 +113,13 @@ export class UwsServer {
     if (count > 0 && this.#connections > this.#options.connectionsMax) res.close()
   }
 
-  #route(res: HttpResponse, req: HttpRequest): void {
-    const exchange = new UwsExchange(res, req, this.#context)
+  #route(res: HttpResponse, req: HttpRequest, method: string): void {
+    const { scan } = this.#context
+    const exchange = new UwsExchange(res, req, method, this.#context)
     try {
-      if (this.#options.strictHeaders && isAmbiguous(req)) {
-        exchange.refuse(new AppError('ERR_REQUEST_INVALID', 'ambiguous length or encoding'))
+      scan?.read(req)
+      if (scan?.isAmbiguous === true) {
+        refuseLater(exchange)
       } else {
         this.#handler(exchange)
       }
@@ -130,26 +135,11 @@ export class UwsServer {
   }
 }
 
-const lengths = { count: 0, chunked: false, odd: false }
-
 /**
- * Two lengths, a length beside chunks, or an encoding other than `chunked`: a proxy in front may
- * read such a request differently and let a second one pass hidden in the body.
+ * Not now: the parser would go on in the bytes at hand and forget that the connection is to close,
+ * so a second request hidden there would be answered. While this one waits it closes instead.
  */
-function isAmbiguous(req: HttpRequest): boolean {
-  lengths.count = 0
-  lengths.chunked = false
-  lengths.odd = false
-  req.forEach(inspect)
-  return lengths.odd || lengths.count > 1 || (lengths.chunked && lengths.count > 0)
-}
-
-function inspect(name: string, value: string): void {
-  if (name.length === 14 && name === 'content-length') {
-    lengths.count += 1
-    if (!/^\d{1,15}$/.test(value)) lengths.odd = true
-  } else if (name.length === 17 && name === 'transfer-encoding') {
-    if (value !== 'chunked' || lengths.chunked) lengths.odd = true
-    lengths.chunked = true
-  }
+function refuseLater(exchange: UwsExchange): void {
+  const error = new AppError('ERR_REQUEST_INVALID', 'ambiguous length or encoding')
+  setImmediate(() => exchange.refuse(error))
 }

@@ -12,7 +12,7 @@ import { Float64Histogram, Int32Histogram } from 'hdr-histogram-js'
 import { assert } from '../base/assert.ts'
 import type { HistogramDelta } from './delta.ts'
 
-export const DURATION_US_MIN = 1
+const DURATION_US_MIN = 1
 export const DURATION_US_MAX = 60_000_000
 
 const SIGNIFICANT_DIGITS = 2

@@ -10,7 +10,7 @@ import { LatencyHistogram } from './histogram.ts'
 import { addStatuses, mergeStatuses } from './status.ts'
 
 /** A window is two halves of which the older is dropped, so it spans 30 s to 60 s, never more. */
-export const WINDOW_HALF_MS = 30_000
+const WINDOW_HALF_MS = 30_000
 
 /** Requests with their answers' total time; the only thing that a window keeps. */
 export class Totals {

@@ -10,7 +10,7 @@ const STATUS_INVALID = 500
 const TOO_MANY_REQUESTS = 429
 
 /** Errors are what the node, not the caller, is to blame for: 5xx, and refusals for load. */
-export function isErrorStatus(status: number): boolean {
+function isErrorStatus(status: number): boolean {
   return status >= STATUS_INVALID || status === TOO_MANY_REQUESTS
 }
 

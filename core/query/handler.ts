@@ -63,7 +63,9 @@ function predict(exchange: Exchange, route: Route, options: QueryOptions): AppEr
   return null
 }
 
-/** Reads the body and enters the lane; the lease lasts until the answer or until the caller left. */
+/**
+ * Reads the body and enters the lane; the lease lasts until the answer or until the caller left.
+ */
 function admit(exchange: Exchange, target: Target, options: QueryOptions): void {
   const { generation, lane } = target
   let pending: Pending | null = null

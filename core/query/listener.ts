@@ -3,7 +3,7 @@
  * Node and platform, which is slower and therefore said loudly.
  */
 
-import { messageOf } from '../base/errors.ts'
+import { AppError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { ServeConfig } from '../channel/messages.ts'
 import { BodyBudget } from '../http/body-budget.ts'
@@ -37,7 +37,7 @@ export async function openListener(
 
 async function openUws(server: UwsServer, config: ServeConfig): Promise<QueryListener> {
   const port = await server.listen()
-  if (port === null) throw new Error(`cannot listen on ${config.host}:${config.port}`)
+  if (port === null) throw cannotListen(config, 'the port is taken')
   return {
     server: 'uws',
     port,
@@ -49,7 +49,7 @@ async function openUws(server: UwsServer, config: ServeConfig): Promise<QueryLis
 
 async function openNode(options: UwsOptions, handler: Handler): Promise<QueryListener> {
   const server = await NodeHttpServer.listen(options, handler).catch((error: unknown) => {
-    throw new Error(`cannot listen on ${options.host}:${options.port}: ${messageOf(error)}`)
+    throw cannotListen(options, messageOf(error))
   })
   return {
     server: 'node',
@@ -58,4 +58,8 @@ async function openNode(options: UwsOptions, handler: Handler): Promise<QueryLis
     connections: () => server.connections,
     stop: (drainMs) => void server.close(drainMs),
   }
+}
+
+function cannotListen({ host, port }: UwsOptions | ServeConfig, why: string): AppError {
+  return new AppError('ERR_LISTEN', `${host}:${port}: ${why}`)
 }

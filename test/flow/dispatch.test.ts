@@ -1,7 +1,7 @@
 /**
- * Goal: callers who share a batch cannot hurt each other, and waiting ends on time. Method: a started
- * node with one thread that a slow model keeps busy, so that what is sent meanwhile must wait, and
- * must go into one batch.
+ * Goal: callers who share a batch cannot hurt each other, and waiting ends on time. Method: a
+ * started node with one thread that a slow model keeps busy, so that what is sent meanwhile must
+ * wait, and must go into one batch.
  */
 
 import { performance } from 'node:perf_hooks'

@@ -1,7 +1,7 @@
 /**
  * Goal: a model that nobody has run before can do no harm. Method: real hostile models are uploaded
- * one after the other while another service answers a steady load; each must be refused with its own
- * reason, and the load must not lose one request.
+ * one after the other while another service answers a steady load; each must be refused with its
+ * own reason, and the load must not lose one request.
  */
 
 import { readFileSync } from 'node:fs'

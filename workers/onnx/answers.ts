@@ -10,7 +10,7 @@ import type { Fetched, Tensor } from './session.ts'
 export type ResultEncoder = (row: number) => string
 
 /** The outputs do not fit the number of rows: the answers could not be told apart. */
-export class ShapeMismatch extends Error {}
+class ShapeMismatch extends Error {}
 
 export function ignoredResult(detail: string): string {
   const reason = `"ignoreReason":"IGNORED_BY_MODEL","ignoreDetail":${JSON.stringify(detail)}`

@@ -52,25 +52,17 @@ function fromNested(given: readonly unknown[], spec: TensorSpec): Flat {
     shape.push(level.length)
     if (shape.length > RANK_MAX) throw new TensorRefused(`input "${spec.name}" is nested too deep`)
   }
-  const values: unknown[] = []
-  flatten(given, shape, 0, values, spec)
-  return { shape, values }
+  if (!hasShape(given, shape)) throw ragged(spec)
+  return { shape, values: given.flat(shape.length - 1) }
 }
 
-function flatten(
-  level: readonly unknown[],
-  shape: readonly number[],
-  depth: number,
-  out: unknown[],
-  spec: TensorSpec,
-): void {
-  if (level.length !== shape[depth]) throw ragged(spec)
-  const leaf = depth === shape.length - 1
-  for (const item of level) {
-    if (Array.isArray(item) === leaf) throw ragged(spec)
-    if (Array.isArray(item)) flatten(item, shape, depth + 1, out, spec)
-    else out.push(item)
-  }
+/** Every branch has the sizes of the first one, and none goes deeper. */
+function hasShape(level: readonly unknown[], shape: readonly number[], depth = 0): boolean {
+  if (level.length !== shape[depth]) return false
+  const isLeaf = depth === shape.length - 1
+  return level.every((item) =>
+    Array.isArray(item) ? !isLeaf && hasShape(item, shape, depth + 1) : isLeaf,
+  )
 }
 
 function ragged(spec: TensorSpec): TensorRefused {
