@@ -179,7 +179,10 @@ export class Lane {
     this.options.onSettled()
   }
 
-  /** Nothing of this lane is run any more, its pool is down for one: says so to all, and from now on. */
+  /**
+   * Nothing of this lane is run any more, its pool is down for one: says so to all, and from now
+   * on.
+   */
   stop(error: AppError): void {
     this.#refusal = error
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {

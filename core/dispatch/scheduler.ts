@@ -53,10 +53,14 @@ export class Scheduler {
   wake(lane: Lane): void {
     if (lane.waiting === 1) this.#makeReady(lane)
     if (!lane.watched) this.#watch(lane)
-    if (!this.#turnIsDue) {
-      this.#turnIsDue = true
-      setImmediate(this.#turn)
-    }
+    this.threadIsFree()
+  }
+
+  /** Call when a thread has come from elsewhere than a run: requests may wait for it already. */
+  threadIsFree(): void {
+    if (this.#turnIsDue) return
+    this.#turnIsDue = true
+    setImmediate(this.#turn)
   }
 
   /** Batches that run right now. */
@@ -172,7 +176,9 @@ export class Scheduler {
     }
   }
 
-  /** A long run gives its permit back, so that other services go on; a hung one loses its thread. */
+  /**
+   * A long run gives its permit back, so that other services go on; a hung one loses its thread.
+   */
   #checkAge(run: Run): void {
     const ageMs = nowMs() - run.startMs
     if (run.holdsPermit && ageMs > LIMITS.permitMs) {

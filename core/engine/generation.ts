@@ -106,6 +106,7 @@ export class Generation {
         setup: { serviceId, generationId, directory, plan },
         threads: plan.threads ?? this.#deps.defaultThreads,
         logger: this.#deps.logger,
+        onThread: () => this.#deps.scheduler.threadIsFree(),
         onDown: (reason) => this.#fail(reason),
       })
       this.#pool = pool

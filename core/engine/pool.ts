@@ -30,6 +30,8 @@ export interface PoolOptions {
   readonly setup: WorkerSetup
   readonly threads: number
   readonly logger: Logger
+  /** A thread that replaces a lost one can be used. */
+  readonly onThread: () => void
   /** The pool is given up: its threads crash again and again. */
   readonly onDown: (reason: string) => void
 }
@@ -177,8 +179,10 @@ export class Pool {
     if (this.#down) return
     try {
       const outcome = await this.#send({ kind: 'load' }, [])
-      if (outcome.kind === 'loaded') this.#free += 1
-      else this.#giveUp(outcome.kind === 'failed' ? outcome.detail : 'it did not load')
+      if (outcome.kind === 'loaded') {
+        this.#free += 1
+        this.#options.onThread()
+      } else this.#giveUp(outcome.kind === 'failed' ? outcome.detail : 'it did not load')
     } catch (error) {
       await this.#replaceThread(messageOf(error))
     }

@@ -80,6 +80,7 @@ export function serving(
     changes: () => changes,
     generation: (id: string, wish: ModelWish) => newGeneration(folder, id, wish),
     ask: (x: number) => ask(engine, `{"features":{"x0":${x}}}`),
+    send: (body: string, verb: 'predict' | 'predict-multi') => ask(engine, body, verb),
     slow: (ms: number) => ask(engine, `{"features":{"turns":[${ms * TURNS_PER_MS}]}}`),
     states: () =>
       Object.fromEntries(engine.observe().map((seen) => [seen.generationId, seen.state])),
@@ -120,12 +121,12 @@ function slowly(model: string) {
 }
 
 /** As the query handler does it: route, lease, lane, wake. */
-function ask(engine: Engine, body: string): Promise<Reply> {
+function ask(engine: Engine, body: string, verb = 'predict'): Promise<Reply> {
   return new Promise((resolve) => {
     const fail = (error: AppError) => {
       resolve({ generation: '', prediction: null, code: error.code })
     }
-    const route = engine.routing.routes.get(`${QUERY_BASE}/svc/score/predict`)
+    const route = engine.routing.routes.get(`${QUERY_BASE}/svc/score/${verb}`)
     const target = route === undefined ? null : targetOf(route, Math.random)
     if (target === null) {
       fail(whyUnroutable(engine.routing, engine.find, 'svc', 'score'))
@@ -145,5 +146,5 @@ function ask(engine: Engine, body: string): Promise<Reply> {
 
 function replyOf(text: string): Reply {
   const { result, apiContext } = JSON.parse(text)
-  return { generation: apiContext.serviceGeneration, prediction: result.prediction, code: '' }
+  return { generation: apiContext.serviceGeneration, prediction: result?.prediction, code: '' }
 }

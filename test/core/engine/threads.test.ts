@@ -1,0 +1,115 @@
+/**
+ * Goal: a lost thread costs the requests that it held a 503, and nobody else anything: the pool has
+ * its thread again, loaded, and is given up only when threads are lost again and again.
+ *
+ * Method: real pools whose threads are ended from outside, while idle or while they parse a long
+ * body; never inside a model, since that would end the process.
+ */
+
+import { Worker } from 'node:worker_threads'
+import t from 'tap'
+import { sleep, until } from '../../tools/dispatching.ts'
+import { compiled } from '../../tools/paths.ts'
+import { jobOf } from '../../tools/plans.ts'
+import { serving } from '../../tools/serving.ts'
+
+/** Every thread that is started in this process, newest last. */
+const threads: Worker[] = []
+const remember = (worker: Worker) => threads.push(worker)
+process.on('worker', remember)
+t.teardown(() => process.off('worker', remember))
+
+const LONG = `{"items":[${new Array(9_000).fill(`{"features":{"x0":1,"y":"${'z'.repeat(900)}"}}`).join(',')}]}`
+
+t.test('an idle thread that ends is replaced, and loads with its first batch', async (t) => {
+  const { engine, ask, generation, apply } = serving(t)
+  await apply({ hold: [generation('a', { factor: 3 })], map: 'a' })
+  t.match(await ask(1), { prediction: 3 })
+  const before = threads.length
+  await threads.at(-1)?.terminate()
+  await until(() => threads.length === before + 1)
+  for (let x = 0; x < 20; x++) t.match(await ask(x), { prediction: 3 * x })
+  t.equal(await engine.close(), true)
+})
+
+t.test('a thread that ends in a batch: 503 for the batch, the other thread goes on', async (t) => {
+  const { engine, ask, send, generation, apply, states } = serving(t, { permits: 2 })
+  const before = threads.length
+  await apply({ hold: [generation('a', { threads: 2 })], map: 'a' })
+  t.equal(threads.length, before + 2)
+  const lost = send(LONG, 'predict-multi')
+  await until(() => engine.scheduler.running === 1)
+  // Idle threads take the first task in the order of their birth.
+  await threads[before]?.terminate()
+  t.equal((await lost).code, 'ERR_WORKER_LOST')
+  for (let i = 0; i < 50; i++) {
+    t.match(await ask(i), { prediction: i })
+    await sleep(10)
+  }
+  const both = await Promise.all([send(LONG, 'predict-multi'), ask(1), ask(2)])
+  t.same(
+    both.map(({ code }) => code),
+    ['', '', ''],
+    'both threads serve again',
+  )
+  t.same(states(), { a: 'active' })
+  t.equal(await engine.close(), true)
+})
+
+t.test('a pool whose threads are lost again and again is given up, with a reason', async (t) => {
+  const { engine, ask, send, generation, apply, states, reasonOf } = serving(t)
+  const b = generation('b', {})
+  await apply({ hold: [generation('a', {}), b], map: 'a' })
+  const ours = threads.at(-2)
+  for (let crash = 1; crash <= 3; crash++) {
+    const lost = send(LONG, 'predict-multi')
+    await until(() => engine.scheduler.running === 1)
+    const waiting = ask(7)
+    await (crash === 1 ? ours : threads.at(-1))?.terminate()
+    t.equal((await lost).code, 'ERR_WORKER_LOST')
+    const { code, prediction } = await waiting
+    if (crash < 3) t.equal(prediction, 7, 'who waits is served by the next thread')
+    else t.equal(code, 'ERR_POOL_DOWN', 'who waits is told')
+  }
+  t.same(states(), { a: 'failed', b: 'warm' })
+  t.match(reasonOf('a'), /its worker threads crash/)
+  t.equal((await ask(1)).code, 'ERR_POOL_DOWN')
+  await apply({ hold: [b], map: 'b' })
+  t.match(await ask(1), { generation: 'b' })
+  await until(() => engine.observe().length === 1)
+  t.equal(await engine.close(), true)
+})
+
+t.test('a worker by itself: loads once, or says why not; answers; releases', async (t) => {
+  const { generation } = serving(t)
+  const good = await thread(t, generation('a', { factor: 2 }))
+  const job = jobOf(['{"features":{"x0":4}}'])
+  t.match(await good({ kind: 'batch', job }), { kind: 'answers', failures: null })
+  const first = await good({ kind: 'load' })
+  t.match(first, { kind: 'loaded' })
+  t.match(await good({ kind: 'batch', job: { ...job, endpoint: 7 } }), { kind: 'failed' })
+  t.same(await good({ kind: 'release' }), { kind: 'released' })
+  t.same(await good({ kind: 'release' }), { kind: 'released' })
+  const bad = await thread(t, generation('b', { secondFile: 'nowhere.onnx' }))
+  for (const _ of [1, 2])
+    t.match(await bad({ kind: 'load' }), { kind: 'failed', code: 'ERR_LOAD_FAILED' })
+  t.match(await bad({ kind: 'batch', job }), { kind: 'failed', code: 'ERR_INTERNAL' })
+})
+
+type Ask = (task: object) => Promise<unknown>
+
+/** worker.ts in a thread of its own, one task after the other. */
+async function thread(t: { teardown(end: () => unknown): void }, workerData: object): Promise<Ask> {
+  const code = `
+    const { parentPort } = require('node:worker_threads')
+    const loaded = import(${JSON.stringify(`file://${compiled('workers/worker.ts')}`)})
+    parentPort.on('message', async (task) => parentPort.postMessage(await (await loaded).default(task)))`
+  const worker = new Worker(code, { eval: true, workerData })
+  t.teardown(() => worker.terminate())
+  return (task) =>
+    new Promise((resolve, reject) => {
+      worker.once('message', resolve)
+      worker.once('error', reject)
+      worker.postMessage(task)
+    })
+}
