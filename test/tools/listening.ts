@@ -6,7 +6,7 @@
 import { AppError, ERROR_TABLE } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
-import type { Exchange } from '../../core/http/exchange.ts'
+import type { Exchange, Handler } from '../../core/http/exchange.ts'
 import { loadUws, UwsServer } from '../../core/http/uws.ts'
 
 export interface Listening {
@@ -29,6 +29,8 @@ interface Settings {
   readonly limitBytes: number
   readonly budgetBytes?: number
   readonly connectionsMax?: number
+  /** Instead of the one that does what headers ask. */
+  readonly handler?: Handler
 }
 
 export async function listening(settings: Settings): Promise<Listening> {
@@ -50,8 +52,8 @@ export async function listening(settings: Settings): Promise<Listening> {
     version: '1.2.3',
     logger: SILENT,
   }
-  const handler = (exchange: Exchange) => serve(exchange, settings.limitBytes, seen, counts)
-  const server = new UwsServer(uws, options, handler)
+  const byHeaders = (exchange: Exchange) => serve(exchange, settings.limitBytes, seen, counts)
+  const server = new UwsServer(uws, options, settings.handler ?? byHeaders)
   const port = await server.listen()
   if (port === null) throw new Error('no port')
   return {

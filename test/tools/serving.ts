@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AppError } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
-import type { DesiredGeneration } from '../../core/channel/messages.ts'
+import type { AuthorizationPlan, EndpointPlan } from '../../core/bundle/plan.ts'
+import type { DesiredGeneration, DesiredKey } from '../../core/channel/messages.ts'
 import { Pending } from '../../core/dispatch/lane.ts'
 import { Engine, type EngineOptions } from '../../core/engine/engine.ts'
 import { QUERY_BASE, targetOf, whyUnroutable } from '../../core/engine/routing.ts'
@@ -24,6 +25,7 @@ interface Wish {
   readonly hold: readonly DesiredGeneration[]
   readonly map: string | null
   readonly enabled?: boolean
+  readonly keys?: readonly DesiredKey[]
 }
 
 interface ModelWish {
@@ -41,6 +43,9 @@ interface ModelWish {
   readonly file?: string
   /** A second endpoint with this file. */
   readonly secondFile?: string
+  /** Digests of keys that travel in the bundle; without them the service is public. */
+  readonly keys?: readonly string[]
+  readonly queue?: EndpointPlan['queue']
 }
 
 /** Turns of the loop model in a millisecond; measured once, coarse. */
@@ -52,8 +57,9 @@ export function serving(
 ) {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-engine-'))
   let changes = 0
+  const recorder = new Recorder()
   const engine = new Engine({
-    recorder: new Recorder(),
+    recorder,
     logger: SILENT,
     defaultThreads: 1,
     permits: 1,
@@ -68,14 +74,16 @@ export function serving(
     rmSync(folder, { recursive: true, force: true })
   })
   let revision = 0
-  const apply = ({ hold, map, enabled = true }: Wish): Promise<void> => {
+  const apply = ({ hold, map, enabled = true, keys = [] }: Wish): Promise<void> => {
     revision += 1
     const mapping = map === null ? [] : [{ generationId: map, proba: 1 }]
     const services = [{ serviceId: 'svc', enabled, mapping }]
-    return engine.apply({ revision, services, generations: hold, keys: [] })
+    return engine.apply({ revision, services, generations: hold, keys })
   }
   return {
     engine,
+    recorder,
+    folder,
     apply,
     changes: () => changes,
     generation: (id: string, wish: ModelWish) => newGeneration(folder, id, wish),
@@ -99,14 +107,21 @@ function newGeneration(folder: string, generationId: string, wish: ModelWish): D
   writeFileSync(join(directory, 'm.onnx'), (wish.bytes ?? model).subarray(0, wish.truncate))
   const file = wish.file ?? 'm.onnx'
   const warm = wish.slow === true ? '{"features":{"turns":[1]}}' : '{"features":{"x0":1}}'
-  const plan = wish.slow === true ? slowly(file) : summing(file, 1)
+  const scoring = wish.slow === true ? slowly(file) : summing(file, 1)
   const warmUp = [wish.warmUp ?? warm]
-  const endpoints = [endpoint(plan, { warmUp, timeoutMs: wish.timeoutMs ?? 10_000 })]
+  const { timeoutMs = 10_000, queue = { maxRequests: 1_024, maxBytes: 32_000_000 } } = wish
+  const endpoints = [endpoint(scoring, { warmUp, timeoutMs, queue })]
   if (wish.secondFile !== undefined) {
     endpoints.push(endpoint(summing(wish.secondFile, 1), { id: 'other' }))
   }
   const threads = wish.threads ?? null
-  return { serviceId: 'svc', generationId, directory, plan: generationPlan(endpoints, { threads }) }
+  const plan = generationPlan(endpoints, { threads, authorization: authorizationOf(wish.keys) })
+  return { serviceId: 'svc', generationId, directory, plan }
+}
+
+function authorizationOf(digests: readonly string[] | undefined): AuthorizationPlan {
+  if (digests === undefined) return { method: 'PUBLIC', keys: [] }
+  return { method: 'API_KEYS', keys: digests.map((sha256, i) => ({ id: `key-${i}`, sha256 })) }
 }
 
 function slowly(model: string) {
