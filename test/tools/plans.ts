@@ -1,4 +1,4 @@
-/** Plans as the forge makes them, and batches as dispatch packs them: for tests of the data plane. */
+/** Plans as the forge makes them, and batches as dispatch packs them: for the data plane. */
 
 import type {
   EndpointPlan,
@@ -61,7 +61,7 @@ export function endpoint(plan: PredictionPlan, other: Partial<EndpointPlan> = {}
   }
 }
 
-/** The regressor of onnx-models.ts over x0, x1, …: answers the sum of the features times a factor. */
+/** The regressor of onnx-models.ts over x0, x1, …: answers the sum of the features by a factor. */
 export function summing(model: string, features: number): PredictionPlan {
   const named = Array.from({ length: features }, (_, i) => feature(`x${i}`))
   return prediction({ kind: 'REGRESSION', model, features: named, value: 'variable' })

@@ -1,4 +1,4 @@
-/** HTTP by hand over a socket: what no client library would send, and every byte that comes back. */
+/** HTTP by hand over a socket: what no client library sends, and every byte that comes back. */
 
 import { connect, type Socket } from 'node:net'
 

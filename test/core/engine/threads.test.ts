@@ -19,7 +19,8 @@ const remember = (worker: Worker) => threads.push(worker)
 process.on('worker', remember)
 t.teardown(() => process.off('worker', remember))
 
-const LONG = `{"items":[${new Array(9_000).fill(`{"features":{"x0":1,"y":"${'z'.repeat(900)}"}}`).join(',')}]}`
+const LONG_ROW = { features: { x0: 1, y: 'z'.repeat(900) } }
+const LONG = JSON.stringify({ items: new Array(9_000).fill(LONG_ROW) })
 
 t.test('an idle thread that ends is replaced, and loads with its first batch', async (t) => {
   const { engine, ask, generation, apply } = serving(t)
@@ -103,7 +104,9 @@ async function thread(t: { teardown(end: () => unknown): void }, workerData: obj
   const code = `
     const { parentPort } = require('node:worker_threads')
     const loaded = import(${JSON.stringify(`file://${compiled('workers/worker.ts')}`)})
-    parentPort.on('message', async (task) => parentPort.postMessage(await (await loaded).default(task)))`
+    parentPort.on('message', async (task) => {
+      parentPort.postMessage(await (await loaded).default(task))
+    })`
   const worker = new Worker(code, { eval: true, workerData })
   t.teardown(() => worker.terminate())
   return (task) =>

@@ -268,7 +268,8 @@ t.test('bodies that are not what predict takes', async (t) => {
     t.equal(sum(answers[2 * i + 1]), 1, 'the neighbour is answered')
   }
   const full =
-    '{"features":{"x0":1},"explanations":{"enabled":null},"dispatch":{"dispatchKey":"u"},"context":{"x":1}}'
+    '{"features":{"x0":1},"explanations":{"enabled":null},' +
+    '"dispatch":{"dispatchKey":"u"},"context":{"x":1}}'
   t.equal(sum((await ask(predictor, [full]))[0]), 1)
 })
 
