@@ -19,6 +19,8 @@ import { openListener, type QueryListener } from './query/listener.ts'
 /** On a stop, a kept connection may have a request under way: so long we wait for silence. */
 const SILENCE_MS = 300
 const POLL_MS = 20
+/** Threads get this much to release their models, however late it is. */
+const CLOSE_MS_MIN = 1_000
 
 /** uWebSockets.js reads it when it loads; its default of 4 KiB is too small for many tokens. */
 const HEADER_BYTES_MAX = '16384'
@@ -99,12 +101,18 @@ class ServingNode {
     await this.#silence(deadlineMs)
     while (this.#engine.scheduler.running > 0 && nowMs() < deadlineMs) await sleep(POLL_MS)
     this.#channel.send({ kind: 'drained', delta: this.#delta() })
-    const closed = await this.#engine.close()
+    const closed = await Promise.race([this.#engine.close(), this.#closeTooLate(deadlineMs)])
     this.#logger.info({ closed }, 'serving has ended')
     await sleep(POLL_MS)
     // A thread inside a model would abort an ordinary exit half-way.
     if (!closed) process.kill(process.pid, 'SIGKILL')
     process.exit(0)
+  }
+
+  /** A model that is loading may take for ever; its thread must not be waited for so long. */
+  async #closeTooLate(deadlineMs: number): Promise<false> {
+    await sleep(Math.max(CLOSE_MS_MIN, deadlineMs - nowMs()))
+    return false
   }
 
   /** Until every request is answered and no kept connection has sent another for a while. */

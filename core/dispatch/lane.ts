@@ -92,6 +92,9 @@ export class Lane {
   #waitingBytes = 0
   /** Microseconds of thread time that this lane may still take before others have their turn. */
   creditUs = 0
+  /** Kept by the scheduler: batches that run, and since when nothing runs or waits; 0: it does. */
+  runs = 0
+  restingSinceMs = 0
   /** Moving average of one request's thread time; a guess of one whole slice until it is known. */
   #requestUs = SLICE_US
   /** Kept by the scheduler: whether the lane is in its list of lanes with deadlines to watch. */

@@ -98,6 +98,9 @@ export class Scheduler {
 
   #makeReady(lane: Lane): void {
     if (this.#ready.includes(lane)) return
+    // While it rested the others could have all the time that it owed them.
+    if (lane.restingSinceMs > 0) lane.creditUs += (nowMs() - lane.restingSinceMs) * 1000
+    lane.restingSinceMs = 0
     lane.creditUs = Math.min(lane.creditUs, QUANTUM_US)
     this.#ready.push(lane)
   }
@@ -114,6 +117,8 @@ export class Scheduler {
     const run: Run = { lane, batch, startMs, holdsPermit: true, hung: false }
     this.#permits -= 1
     this.#running.add(run)
+    lane.runs += 1
+    lane.restingSinceMs = 0
     const job = packBatch(lane, batch, startMs)
     const { waitUs } = job
     const outcome = await runSafely(lane.options.runner, job)
@@ -127,10 +132,14 @@ export class Scheduler {
     this.#running.delete(run)
     if (run.holdsPermit) this.#permits += 1
     assert(this.#permits <= this.#options.permits, 'no permit comes back twice')
-    if (run.hung) run.lane.options.onHangEnded()
-    const usedUs = (nowMs() - run.startMs) * 1000
-    run.lane.creditUs = Math.max(run.lane.creditUs - usedUs, -DEBT_MAX_US)
-    run.lane.ran(run.batch.length, usedUs)
+    const { lane } = run
+    if (run.hung) lane.options.onHangEnded()
+    const endMs = nowMs()
+    const usedUs = (endMs - run.startMs) * 1000
+    lane.creditUs = Math.max(lane.creditUs - usedUs, -DEBT_MAX_US)
+    lane.ran(run.batch.length, usedUs)
+    lane.runs -= 1
+    if (lane.runs === 0 && lane.waiting === 0) lane.restingSinceMs = endMs
   }
 
   #deliver(run: Run, outcome: WorkerOutcome, waitUs: Uint32Array): void {

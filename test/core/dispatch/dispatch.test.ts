@@ -203,6 +203,34 @@ t.test('a costly lane and a cheap one get the same thread time', async (t) => {
   costly.finishAll()
 })
 
+t.test('what a lane owed is forgotten while it rests', async (t) => {
+  const rested = setUp(t, { batchMax: 1 }, { permits: 1 })
+  const busy = rested.another({ batchMax: 1 })
+  accept(rested.lane, new Asker())
+  rested.scheduler.wake(rested.lane)
+  await turn()
+  await sleep(150)
+  rested.runner.finish(0)
+  await sleep(200)
+  for (let i = 0; i < 100; i++) {
+    accept(busy.lane, new Asker())
+    rested.scheduler.wake(busy.lane)
+  }
+  await turn()
+  accept(rested.lane, new Asker())
+  rested.scheduler.wake(rested.lane)
+  for (let run = 0; rested.runner.calls.length === 1 && run < 50; run++) {
+    await until(() => busy.runner.open + rested.runner.open > 0)
+    if (rested.runner.open > 0) break
+    await sleep(2)
+    busy.runner.finish(run)
+    await turn()
+  }
+  t.ok(busy.runner.calls.length <= 6, `${busy.runner.calls.length} runs of the other went first`)
+  rested.finishAll()
+  busy.finishAll()
+})
+
 t.test('single rows go before many-row requests, which still get their turn', async (t) => {
   const single = setUp(t, { batchMax: 1 }, { permits: 1 })
   const multi = single.another({ batchMax: 1, verb: 'multi', runner: single.runner })
