@@ -3,11 +3,13 @@
  * its answer, throws, or sends a large one.
  */
 
+import type { Test } from 'tap'
 import { AppError, ERROR_TABLE } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
 import type { Exchange, Handler } from '../../core/http/exchange.ts'
 import { loadUws, UwsServer } from '../../core/http/uws.ts'
+import { post, RawClient } from './raw-http.ts'
 
 export interface Listening {
   readonly port: number
@@ -116,4 +118,15 @@ export async function until(condition: () => boolean): Promise<void> {
     if (performance.now() > endMs) throw new Error(`waited in vain for ${condition}`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
+}
+
+/** After whatever went before: the server answers, owes nothing and holds nothing. */
+export async function healthy(t: Test, server: Listening): Promise<void> {
+  const raw = new RawClient(server.port).send(post('still here'))
+  const [answer] = await raw.answers()
+  t.match(answer, { status: 200 })
+  t.equal(answer?.body.toString(), 'still here')
+  raw.destroy()
+  await until(() => server.active() === 0)
+  t.equal(server.budget.usedBytes, 0, 'no byte is held')
 }

@@ -102,3 +102,19 @@ export class RawClient {
     for (const wake of waiting) wake()
   }
 }
+
+/** Head of a POST with these header lines. */
+export const head = (...lines: string[]) =>
+  `POST /echo HTTP/1.1\r\nHost: x\r\n${lines.join('\r\n')}\r\n\r\n`
+export const post = (body: string) => `${head(`Content-Length: ${Buffer.byteLength(body)}`)}${body}`
+export const CHUNKED = 'Transfer-Encoding: chunked'
+
+/** Sends, and gives the status of the answer and whether the connection was closed after it. */
+export async function refused(raw: RawClient, ...parts: readonly (string | Uint8Array)[]) {
+  raw.send(...parts)
+  const [answer] = await raw.answers()
+  const closed = await raw.end()
+  const text = answer?.body.toString() ?? ''
+  const code = text.startsWith('{') ? JSON.parse(text).code : text
+  return { status: answer?.status, code, closed }
+}
