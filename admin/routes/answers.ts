@@ -1,8 +1,8 @@
 /** The few forms of answer that the admin API gives. */
 
-import { type AppError, errorBody } from '../../core/base/errors.ts'
-import { newRequestId } from '../../core/base/ids.ts'
+import type { AppError } from '../../core/base/errors.ts'
 import type { Answer } from '../../core/http/exchange.ts'
+import { failureAnswer } from '../../core/http/failure.ts'
 
 export function json(value: unknown): Answer {
   return { status: 200, body: JSON.stringify(value) }
@@ -22,12 +22,10 @@ export interface FailureOptions {
 }
 
 export function failure(error: AppError, options: FailureOptions = {}): Answer {
-  const body = JSON.stringify(errorBody(error, options.requestId ?? newRequestId()))
-  return { status: error.status, body, headers: { ...headersOf(error.status), ...options.headers } }
+  const answer = failureAnswer(error, options.requestId)
+  const challenge = answer.status === 401 ? CHALLENGE : {}
+  return { ...answer, headers: { ...answer.headers, ...challenge, ...options.headers } }
 }
 
-/** Never a Basic challenge: browsers would keep the key and send it for any page that asks. */
-function headersOf(status: number): Readonly<Record<string, string>> {
-  if (status === 401) return { 'WWW-Authenticate': 'Bearer realm="switchyard"' }
-  return status === 503 ? { 'Retry-After': '1' } : {}
-}
+/** Never Basic: browsers would keep the key and send it for any page that asks. */
+const CHALLENGE = { 'WWW-Authenticate': 'Bearer realm="switchyard"' }

@@ -43,10 +43,10 @@ export interface Exchange {
   replyJson(text: string): void
   replyError(error: AppError): void
   /**
-   * Called at most once, when the exchange ends without the route's answer: the caller left, or its
-   * body was refused here.
+   * Called at most once, when the exchange ends without the route's answer: the caller left (null),
+   * or its body was refused here, which was answered with this error.
    */
-  onGone(callback: () => void): void
+  onGone(callback: (refusal: AppError | null) => void): void
 }
 
 export type Handler = (exchange: Exchange) => void

@@ -9,10 +9,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { assert } from '../base/assert.ts'
-import { AppError, errorBody } from '../base/errors.ts'
-import { newRequestId } from '../base/ids.ts'
+import { AppError } from '../base/errors.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange } from './exchange.ts'
+import { failureAnswer } from './failure.ts'
 
 /** How long the rest of a refused body is read, so that the caller gets to see the answer. */
 const LINGER_MS = 2_000
@@ -48,7 +48,7 @@ export class NodeExchange implements StreamingExchange {
   #gone = false
   #bodyTaken = false
   #heldBytes = 0
-  #onGone: (() => void) | null = null
+  #onGone: ((refusal: AppError | null) => void) | null = null
   #bodyTimer: NodeJS.Timeout | null = null
 
   constructor(
@@ -119,11 +119,11 @@ export class NodeExchange implements StreamingExchange {
   }
 
   replyError(error: AppError): void {
-    this.reply({ status: error.status, body: JSON.stringify(errorBody(error, newRequestId())) })
+    this.reply(failureAnswer(error))
   }
 
-  onGone(callback: () => void): void {
-    if (this.#gone) callback()
+  onGone(callback: (refusal: AppError | null) => void): void {
+    if (this.#gone) callback(null)
     else this.#onGone = callback
   }
 
@@ -179,7 +179,7 @@ export class NodeExchange implements StreamingExchange {
   /** The route will never get its body, so it is told as if the caller had left. */
   #refuse(error: AppError): void {
     this.replyError(error)
-    this.#onGone?.()
+    this.#onGone?.(error)
   }
 
   #tooSlow(): void {
@@ -211,6 +211,6 @@ export class NodeExchange implements StreamingExchange {
     if (this.#answered || this.#gone) return
     this.#gone = true
     this.#letGo()
-    this.#onGone?.()
+    this.#onGone?.(null)
   }
 }

@@ -10,10 +10,11 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import type { Duplex } from 'node:stream'
 import { assert } from '../base/assert.ts'
-import { AppError, errorBody, messageOf } from '../base/errors.ts'
+import { AppError, messageOf } from '../base/errors.ts'
 import { newRequestId } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
 import type { BodyBudget } from './body-budget.ts'
+import { failureAnswer } from './failure.ts'
 import { NodeExchange, type NodeExchangeContext, type StreamingExchange } from './node-exchange.ts'
 import { productHeaders } from './product-headers.ts'
 
@@ -129,8 +130,10 @@ export class NodeHttpServer {
     try {
       this.#handler(exchange)
     } catch (error) {
-      this.#logger.error({ err: error, path: exchange.path }, 'the handler of a request threw')
-      if (!exchange.done) exchange.replyError(new AppError('ERR_INTERNAL'))
+      const requestId = newRequestId()
+      const { path } = exchange
+      this.#logger.error({ err: error, requestId, path }, 'the handler of a request threw')
+      if (!exchange.done) exchange.reply(failureAnswer(new AppError('ERR_INTERNAL'), requestId))
     }
   }
 
@@ -146,13 +149,12 @@ export class NodeHttpServer {
       socket.destroy()
       return
     }
-    const refusal = refusalOf(code, error)
-    const body = JSON.stringify(errorBody(refusal, newRequestId()))
+    const { status, body } = failureAnswer(refusalOf(code, error))
     const headers = Object.entries(this.#context.headers).map(
       ([name, value]) => `${name}: ${value}`,
     )
     const head = [
-      `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status] ?? 'Refused'}`,
+      `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? 'Refused'}`,
       ...headers,
       'Content-Type: application/json',
       `Content-Length: ${Buffer.byteLength(body)}`,

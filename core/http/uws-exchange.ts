@@ -9,11 +9,11 @@
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
 import { STATUS_CODES } from 'node:http'
 import { assert } from '../base/assert.ts'
-import { AppError, errorBody } from '../base/errors.ts'
-import { newRequestId } from '../base/ids.ts'
+import { AppError } from '../base/errors.ts'
 import { LIMITS } from '../config/limits.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange } from './exchange.ts'
+import { failureAnswer } from './failure.ts'
 import type { HeaderScan } from './header-scan.ts'
 
 interface UwsSettings {
@@ -61,7 +61,7 @@ export class UwsExchange implements Exchange {
   readonly #context: UwsContext
   #done = false
   #bodyBytes = 0
-  #gone: (() => void) | null = null
+  #gone: ((refusal: AppError | null) => void) | null = null
   #sending = false
 
   constructor(res: HttpResponse, req: HttpRequest, method: string, context: UwsContext) {
@@ -92,7 +92,7 @@ export class UwsExchange implements Exchange {
     this.#req = null
   }
 
-  onGone(callback: () => void): void {
+  onGone(callback: (refusal: AppError | null) => void): void {
     this.#gone = callback
   }
 
@@ -134,17 +134,16 @@ export class UwsExchange implements Exchange {
   }
 
   replyError(error: AppError): void {
-    const body = JSON.stringify(errorBody(error, newRequestId()))
-    this.#send(error.status, body, 'application/json', headersOf(error))
+    this.reply(failureAnswer(error))
   }
 
   /** Answers and closes: what follows on this connection cannot be trusted. */
   refuse(error: AppError): void {
     if (this.#done) return
-    const body = JSON.stringify(errorBody(error, newRequestId()))
+    const { status, body, headers } = failureAnswer(error)
     this.#finish()
     this.#res.cork(() => {
-      this.#writeHead(error.status, 'application/json', headersOf(error))
+      this.#writeHead(status, 'application/json', headers)
       this.#res.end(body, true)
     })
   }
@@ -177,8 +176,9 @@ export class UwsExchange implements Exchange {
 
   #refuseBody(code: 'ERR_BODY_TOO_LARGE' | 'ERR_BUDGET_FULL', detail: string | null): void {
     const gone = this.#gone
-    this.refuse(new AppError(code, detail))
-    gone?.()
+    const error = new AppError(code, detail)
+    this.refuse(error)
+    gone?.(error)
   }
 
   #aborted(): void {
@@ -186,7 +186,7 @@ export class UwsExchange implements Exchange {
     if (this.#done) return
     const gone = this.#gone
     this.#finish()
-    gone?.()
+    gone?.(null)
   }
 
   #finish(): void {
@@ -282,10 +282,6 @@ function grown(body: Buffer | null, used: number, size: number): Buffer {
   const next = Buffer.allocUnsafe(Math.max(size, PIECES_BYTES_MIN))
   body.copy(next, 0, 0, used)
   return next
-}
-
-function headersOf(error: AppError): Readonly<Record<string, string>> | null {
-  return error.status === 429 || error.status === 503 ? { 'Retry-After': '1' } : null
 }
 
 /** Refuses what could end a header line: uWebSockets.js sends values unchecked. */

@@ -6,9 +6,11 @@
 
 import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { AppError, messageOf, toAppError } from '../base/errors.ts'
+import { newRequestId } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Handler } from './exchange.ts'
+import { failureAnswer } from './failure.ts'
 import { HeaderScan } from './header-scan.ts'
 import { API_VERSION } from './product-headers.ts'
 import { newUwsContext, type UwsContext, UwsExchange } from './uws-exchange.ts'
@@ -130,8 +132,10 @@ export class UwsServer {
   }
 
   #threw(error: unknown, exchange: UwsExchange): void {
-    this.#options.logger.error({ err: error, path: exchange.path }, 'a query handler threw')
-    exchange.replyError(toAppError(error))
+    const requestId = newRequestId()
+    const { path } = exchange
+    this.#options.logger.error({ err: error, requestId, path }, 'a query handler threw')
+    exchange.reply(failureAnswer(toAppError(error), requestId))
   }
 }
 

@@ -70,7 +70,8 @@ function admit(exchange: Exchange, target: Target, options: QueryOptions): void 
   const { generation, lane } = target
   let pending: Pending | null = null
   generation.takeLease()
-  exchange.onGone(() => {
+  exchange.onGone((refusal) => {
+    if (refusal !== null) lane.options.observer.answered(refusal.status, 0)
     if (pending === null) generation.endLease()
     else lane.settle(pending)
   })

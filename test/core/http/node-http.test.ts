@@ -141,7 +141,10 @@ t.test('the budget of bodies', async (t) => {
   const post = (path: string, body: string) => request({ port, path, method: 'POST', body })
   const waiting = post('/wait', 'x'.repeat(800))
   while (budget.usedBytes < 800) await sleep(5)
-  t.equal((await post('/', 'x'.repeat(300))).status, 503, 'full means no, at once')
+  const head = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300\r\n\r\n'
+  const full = await rawExchange(port, `${head}${'x'.repeat(300)}`)
+  t.match(full, /^HTTP\/1\.1 503 /, 'full means no, at once')
+  t.match(full, /\r\nRetry-After: 1\r\n/)
   t.equal((await post('/', 'x'.repeat(100))).text, '100')
   letGo()
   t.equal((await waiting).text, '800')
@@ -153,9 +156,9 @@ t.test('the budget of bodies', async (t) => {
 })
 
 t.test('a handler that throws', async (t) => {
-  const said: string[] = []
-  const note = (_fields: object, message: string) => {
-    said.push(message)
+  const said: [unknown, string][] = []
+  const note = (fields: object, message: string) => {
+    said.push([Reflect.get(fields, 'requestId'), message])
   }
   const logger = { ...SILENT, error: note }
   const handler: StreamingHandler = () => {
@@ -167,7 +170,8 @@ t.test('a handler that throws', async (t) => {
   const answer = await request({ port: server.port, path: '/' })
   t.equal(answer.status, 500)
   t.notOk(answer.text.includes('secret'))
-  t.same(said, ['the handler of a request threw'])
+  const { requestId } = JSON.parse(answer.text)
+  t.same(said, [[requestId, 'the handler of a request threw']], 'the log names the request')
   const taken = NodeHttpServer.listen({ ...COMMON, budget, port: server.port }, handler)
   await t.rejects(taken, { code: 'EADDRINUSE' })
 })

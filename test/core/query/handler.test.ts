@@ -227,6 +227,7 @@ t.test('every answer to a known service is counted once', async (t) => {
   }
   t.equal(counts.get(429), 4)
   t.equal(counts.get(415), 5)
+  t.equal(counts.get(413), 1, 'a body that the listener refused counts too')
   t.equal(counts.get(401), 7)
   t.equal(counts.get(403), 1)
   t.ok((counts.get(200) ?? 0) >= 16)
