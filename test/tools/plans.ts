@@ -24,7 +24,7 @@ export function feature(name: string, other: Partial<FeaturePlan> = {}): Feature
 }
 
 /** One float tensor X[N, F] that takes all features in order. */
-export function oneTensor(features: readonly FeaturePlan[]): InputPlan[] {
+function oneTensor(features: readonly FeaturePlan[]): InputPlan[] {
   const indexes = features.map((_, index) => index)
   return [{ name: 'X', datatype: 'float32', shape: [null, features.length], features: indexes }]
 }
