@@ -90,6 +90,8 @@ export interface EndpointPlan {
   /** Most time from the last byte of the body to the answer. */
   readonly timeoutMs: number
   readonly queue: { readonly maxRequests: number; readonly maxBytes: number }
+  /** What the longest legal run took in the forge: only far beyond it does a run hang. */
+  readonly worstBatchMs: number
   readonly prediction: PredictionPlan
   /** Bodies of `predict` that worked in the forge: every thread runs one before it serves. */
   readonly warmUp: readonly string[]

@@ -71,11 +71,13 @@ export interface LaneOptions {
   readonly requestsMax: number
   readonly bytesMax: number
   readonly timeoutMs: number
+  /** A run may take this long, whatever the node's hangMs says. */
+  readonly legalMs: number
   readonly runner: BatchRunner
   readonly observer: LaneObserver
   /** Called when a request leaves for good, answered or not: the lease on the pool ends. */
   readonly onSettled: () => void
-  /** A run is older than hangMs: its thread counts as lost until it answers after all. */
+  /** A run is older than any legal one: its thread counts as lost until it answers after all. */
   readonly onHang: () => void
   /** A run that counted as lost has answered. */
   readonly onHangEnded: () => void

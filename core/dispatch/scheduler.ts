@@ -195,7 +195,7 @@ export class Scheduler {
       this.#permits += 1
       this.#turn()
     }
-    if (!run.hung && ageMs > this.#options.hangMs) {
+    if (!run.hung && ageMs > Math.max(this.#options.hangMs, run.lane.options.legalMs)) {
       run.hung = true
       run.lane.options.onHang()
     }

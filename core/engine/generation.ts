@@ -33,6 +33,9 @@ const NEXT: Readonly<Record<GenerationState, readonly GenerationState[]>> = {
 const HANGS_MAX = 3
 const HANG_WINDOW_MS = 600_000
 
+/** A run hangs that takes this many times what the longest took in the forge. */
+const WORST_BATCHES = 10
+
 /** What a generation needs from its process. */
 export interface GenerationDeps {
   readonly scheduler: Scheduler
@@ -236,6 +239,7 @@ export class Generation {
       requestsMax: plan.queue.maxRequests,
       bytesMax: plan.queue.maxBytes,
       timeoutMs: plan.timeoutMs,
+      legalMs: legalMs(plan, verb),
       runner: pool,
       observer: this.#deps.recorder.endpoint(serviceId, generationId, plan.id),
       onSettled: this.endLease,
@@ -243,4 +247,9 @@ export class Generation {
       onHangEnded: () => this.#hangEnded(),
     })
   }
+}
+
+/** A run of many rows goes on until its caller's time is up, and then ends its current batch. */
+function legalMs({ worstBatchMs, timeoutMs }: EndpointPlan, verb: Verb): number {
+  return WORST_BATCHES * worstBatchMs + (verb === 'multi' ? timeoutMs : 0)
 }

@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Datatype, FeaturePlan, PredictionPlan } from '../../core/bundle/plan.ts'
+import type { Datatype, EndpointPlan, FeaturePlan, PredictionPlan } from '../../core/bundle/plan.ts'
 import { openPredictor, type Predictor } from '../../workers/onnx/predictor.ts'
 import type { Verb } from '../../workers/protocol.ts'
 import { type ElementType, onnxModel } from './onnx-builder.ts'
@@ -25,11 +25,16 @@ export async function releaseAll(): Promise<void> {
 const context = { serviceId: 'svc', generationId: 'g1' }
 let models = 0
 
-export async function open(model: Buffer, plan: PredictionPlan): Promise<Predictor> {
+export async function open(
+  model: Buffer,
+  plan: PredictionPlan,
+  other: Partial<EndpointPlan> = {},
+): Promise<Predictor> {
   models += 1
   const file = `model-${models}.onnx`
   writeFileSync(join(folder, file), model)
-  const predictor = await openPredictor(folder, context, endpoint({ ...plan, model: file }))
+  const settled = endpoint({ ...plan, model: file }, other)
+  const predictor = await openPredictor(folder, context, settled)
   opened.push(predictor)
   return predictor
 }

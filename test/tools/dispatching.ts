@@ -185,6 +185,7 @@ function newSide(
     requestsMax: 1_024,
     bytesMax: 1_000_000,
     timeoutMs: 10_000,
+    legalMs: 0,
     observer: { answered: () => {}, queuedBatch: () => {}, batch: () => {} },
     onSettled: () => {
       counts.settled += 1

@@ -55,6 +55,7 @@ export function endpoint(plan: PredictionPlan, other: Partial<EndpointPlan> = {}
     modelRef: plan.model,
     timeoutMs: 10_000,
     queue: { maxRequests: 1_024, maxBytes: 32 * 1024 * 1024 },
+    worstBatchMs: 0,
     prediction: plan,
     warmUp: [],
     ...other,

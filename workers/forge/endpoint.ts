@@ -153,7 +153,8 @@ type TestResult = Tested | Extract<EndpointForged, { kind: 'refused' }>
 /** Test queries, or made-up bodies where there are none, run as they will be when served. */
 async function testRun(task: EndpointTask, trying: Trying): Promise<TestResult> {
   const { endpoint, path } = task
-  const predictor = new Predictor(trying.model, endpointPlan(task, trying.plan, []), task)
+  const untried = endpointPlan(task, { prediction: trying.plan, bodies: [], worstBatchMs: 0 })
+  const predictor = new Predictor(trying.model, untried, task)
   const run = await runTestQueries(predictor, endpoint, path)
   if (run.faults.length > 0) return { kind: 'refused', code: 'ERR_TEST_QUERY', faults: run.faults }
   if (run.answered.length > 0) {
@@ -213,10 +214,15 @@ function warmUp(bodies: readonly string[]): string[] {
   return kept
 }
 
+interface Settled {
+  readonly prediction: PredictionPlan
+  readonly bodies: readonly string[]
+  readonly worstBatchMs: number
+}
+
 function endpointPlan(
   { endpoint }: EndpointTask,
-  prediction: PredictionPlan,
-  bodies: readonly string[],
+  { prediction, bodies, worstBatchMs }: Settled,
 ): EndpointPlan {
   return {
     id: endpoint.id,
@@ -227,6 +233,7 @@ function endpointPlan(
       maxRequests: endpoint.queue?.maxRequests ?? LIMITS.laneRequestsMax,
       maxBytes: endpoint.queue?.maxBytes ?? LIMITS.laneBytesMax,
     },
+    worstBatchMs,
     prediction,
     warmUp: bodies,
   }
@@ -240,8 +247,9 @@ interface Finished extends Loaded {
 
 function forged(task: EndpointTask, finished: Finished): EndpointForged {
   const { plan, judged, tested, file, model, loadMs } = finished
-  const { batchable, maxRows, cost, worstBatchMs } = judged
+  const { batchable, maxRows, cost } = judged
   const prediction = { ...plan, batchable, maxRows }
+  const worstBatchMs = rounded(judged.worstBatchMs)
   const report: EndpointReport = {
     endpointId: task.endpoint.id,
     modelBytes: file.bytes,
@@ -254,10 +262,11 @@ function forged(task: EndpointTask, finished: Finished): EndpointForged {
     batchReason: tested.note ?? judged.reason,
     maxRows,
     cost,
-    worstBatchMs: rounded(worstBatchMs),
+    worstBatchMs,
     testQueries: tested.queries,
   }
-  return { kind: 'forged', plan: endpointPlan(task, prediction, tested.warmUp), report }
+  const settled = { prediction, bodies: tested.warmUp, worstBatchMs }
+  return { kind: 'forged', plan: endpointPlan(task, settled), report }
 }
 
 function rounded(ms: number): number {

@@ -25,6 +25,9 @@ interface Generation {
 /** What became of one row: the JSON of its `result`, or why there is none. */
 type RowResult = string | RowFailure
 
+/** All callers of this job have had their answer by now: that their time is up. */
+class TooLate extends Error {}
+
 export async function openPredictor(
   directory: string,
   generation: Generation,
@@ -42,7 +45,9 @@ export class Predictor {
   readonly #fetches: readonly string[]
   readonly #encoderOf: ReturnType<typeof answerMaker>
   readonly #tail: string
+  readonly #timeoutUs: number
   #runUs = 0
+  #endUs = 0
 
   constructor(model: Model, plan: EndpointPlan, generation: Generation) {
     this.#model = model
@@ -54,6 +59,7 @@ export class Predictor {
     const { serviceId, generationId: serviceGeneration } = generation
     const context = { serviceId, endpointId: plan.id, serviceGeneration }
     this.#tail = `},"apiContext":${JSON.stringify(context)}}`
+    this.#timeoutUs = plan.timeoutMs * 1_000
   }
 
   release(): Promise<void> {
@@ -64,10 +70,22 @@ export class Predictor {
   async run(job: BatchJob): Promise<WorkerOutcome> {
     const startUs = nowUs()
     this.#runUs = 0
+    this.#endUs = startUs + this.#timeoutUs
     const parsed = parseBodies(job.bytes, job.ends)
-    const answers = job.verb === 'single' ? await this.#single(parsed) : await this.#multi(parsed)
-    const totalUs = nowUs() - startUs
-    return this.#outcome(job, answers, totalUs)
+    try {
+      const answers = job.verb === 'single' ? await this.#single(parsed) : await this.#multi(parsed)
+      return this.#outcome(job, answers, nowUs() - startUs)
+    } catch (error) {
+      if (!(error instanceof TooLate)) throw error
+      return { kind: 'failed', code: 'ERR_DEADLINE', detail: 'the rest of the rows was not run' }
+    }
+  }
+
+  /** Before each run, so that rows nobody waits for any more do not keep the thread. */
+  #startRun(): number {
+    const startUs = nowUs()
+    if (startUs > this.#endUs) throw new TooLate()
+    return startUs
   }
 
   #outcome(job: BatchJob, answers: readonly RowResult[], totalUs: number): WorkerOutcome {
@@ -151,6 +169,7 @@ export class Predictor {
       const encode = await this.#runRows(chunk.length)
       for (let k = 0; k < chunk.length; k++) results[chunk[k] ?? 0] = encode(k)
     } catch (error) {
+      if (error instanceof TooLate) throw error
       if (chunk.length === 1) results[chunk[0] ?? 0] = inferenceFailure(chunk[0] ?? 0, error)
       else await this.#oneByOne(chunk, results, rows)
     }
@@ -170,7 +189,7 @@ export class Predictor {
   }
 
   async #runRows(rows: number): Promise<ResultEncoder> {
-    const startUs = nowUs()
+    const startUs = this.#startRun()
     try {
       const outputs = await this.#model.run(this.#columns.feeds(rows), this.#fetches)
       return this.#encoderOf(outputs, rows)
@@ -185,11 +204,12 @@ export class Predictor {
     }
     try {
       const feeds = decodeTensors(row.features, this.#plan.inputs)
-      const startUs = nowUs()
+      const startUs = this.#startRun()
       const outputs = await this.#model.run(feeds)
       this.#runUs += nowUs() - startUs
       return encodeTensors(outputs, this.#plan.outputs)
     } catch (error) {
+      if (error instanceof TooLate) throw error
       if (!(error instanceof TensorRefused)) return inferenceFailure(index, error)
       return { index, code: 'ERR_TENSOR_INVALID', detail: error.message }
     }

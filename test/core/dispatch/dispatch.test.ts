@@ -313,6 +313,16 @@ t.test('a hung run is told once, and again when it answers after all', async (t)
   t.equal(hung.settled(), 1)
 })
 
+t.test('a run that may legally take so long does not hang', async (t) => {
+  const slow = setUp(t, { legalMs: 150 }, { hangMs: 20 })
+  const askedMs = performance.now()
+  accept(slow.lane, new Asker())
+  slow.scheduler.wake(slow.lane)
+  await until(() => slow.hangs() === 1)
+  t.ok(performance.now() - askedMs > 150, 'its own limit counts, not that of the node')
+  slow.finishAll()
+})
+
 t.test('a run that is lost costs its batch a 503, and nobody else', async (t) => {
   const { lane, scheduler, runner, settled } = setUp(t, { batchMax: 2 }, { permits: 2 }, 2)
   const askers = Array.from({ length: 4 }, () => new Asker())

@@ -12,8 +12,14 @@ import type { PredictionPlan } from '../../../core/bundle/plan.ts'
 import type { Verb } from '../../../workers/protocol.ts'
 import { ask, column, one, open, rawOf, releaseAll, sum } from '../../tools/asking.ts'
 import { onnxModel } from '../../tools/onnx-builder.ts'
-import { classifier, mixedPipeline, regressor, rowDependent } from '../../tools/onnx-models.ts'
-import { feature, prediction, summing } from '../../tools/plans.ts'
+import {
+  classifier,
+  countingLoop,
+  mixedPipeline,
+  regressor,
+  rowDependent,
+} from '../../tools/onnx-models.ts'
+import { feature, jobOf, prediction, summing } from '../../tools/plans.ts'
 
 t.teardown(releaseAll)
 
@@ -370,4 +376,20 @@ t.test('whatever is sent: answers as JSON or errors of the table, never a throw'
     }
   })
   await fc.assert(property, { seed, numRuns: 400 })
+})
+
+t.test('rows that nobody waits for any more are not run', async (t) => {
+  const spec = { datatype: 'int64', shape: [1] } as const
+  const plan = prediction({
+    kind: 'RAW',
+    model: '',
+    inputs: [{ name: 'turns', ...spec, features: [] }],
+    outputs: [{ name: 'Y', datatype: 'float32', shape: [1, 4] }],
+  })
+  const predictor = await open(countingLoop(), plan, { timeoutMs: 30 })
+  const rowOf = (turns: number) => ({ features: { turns: [turns] } })
+  const items = Array.from({ length: 10_000 }, () => rowOf(20_000))
+  const outcome = await predictor.run(jobOf([JSON.stringify({ items })], 'multi'))
+  t.match(outcome, { kind: 'failed', code: 'ERR_DEADLINE' })
+  t.match(await ask(predictor, [rowOf(1)]), [{ code: undefined }], 'the next job has its own time')
 })
