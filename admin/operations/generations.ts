@@ -97,6 +97,8 @@ async function commitSwitch(
   if (switches.isOvertaken(serviceId, ticket)) {
     throw new AppError('ERR_SWITCH_OVERTAKEN', `${refKey(ref)} is loaded but not active`)
   }
+  // It was warm when it came into this queue; its threads may have crashed while it waited there.
+  await publisher.ensureWarm(ref)
   const mapping = [{ generationId, proba: 1 }]
   await catalog.commit({
     actor,

@@ -84,6 +84,7 @@ export async function deleteService(
     context.metrics.forget(serviceId)
     // Still in the queue: a service of this name may be made right after.
     await discardFolder(context, serviceId)
+    await publisher.apply()
   })
 }
 

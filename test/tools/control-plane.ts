@@ -93,6 +93,14 @@ export class MemoryServing implements Serving {
     return { pid, listening: this.running, server: null, replaced: 0, lastExit: null }
   }
 
+  /** Its threads crash: a load that had succeeded is undone. */
+  crash(key: string, reason: string): void {
+    const held = this.#held.get(key)
+    if (held === undefined) return
+    held.state = 'failed'
+    held.reason = reason
+  }
+
   stateOf(key: string): GenerationState | undefined {
     return this.#held.get(key)?.state
   }
@@ -206,6 +214,7 @@ const PLAN: GenerationPlan = {
       modelRef: 'model.onnx',
       timeoutMs: 1_000,
       queue: { maxRequests: 10, maxBytes: 1_000 },
+      worstBatchMs: 0,
       prediction: {
         kind: 'RAW',
         model: 'model.onnx',
