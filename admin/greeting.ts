@@ -12,8 +12,9 @@ export interface Greeting {
 
 export function greetingText(greeting: Greeting): string {
   const { url, adminUrl, firstAdminKey, demoCurl } = greeting
-  const key = firstAdminKey ?? 'ADMIN_KEY'
-  const auth = `-H 'Authorization: Bearer ${key}'`
+  // Without the key itself: the variable that README sets, so that pasting works all the same.
+  const key = firstAdminKey ?? '$ADMIN_KEY'
+  const auth = `-H "Authorization: Bearer ${key}"`
   const parts = [`Queries on ${url}, admin API on ${adminUrl}`]
   if (firstAdminKey !== null) {
     parts.push(`First admin key, shown this once: ${firstAdminKey}`)

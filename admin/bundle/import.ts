@@ -119,7 +119,7 @@ async function commit(
   const present = catalog.findGeneration(request.serviceId, forged.generationId)
   if (present === null) return insert(context, request, staged)
   if (present.sha256 !== forged.contentSha256) {
-    throw new AppError('ERR_GENERATION_EXISTS', present.id)
+    throw new AppError('ERR_GENERATION_EXISTS', `${present.id}; choose another id`)
   }
   if (catalog.quarantined(present.serviceId, present.id) !== null) {
     // The files that were lost are here again.

@@ -159,6 +159,7 @@ async function flush(path: string): Promise<void> {
 }
 
 function unexpected(name: string): AppError {
+  if (name === FIELD) return invalid(`field "${FIELD}" holds a text; curl: -F ${FIELD}=@NAME.zip`)
   return invalid(`unexpected form field "${name.slice(0, 64)}"; the archive goes into "${FIELD}"`)
 }
 

@@ -9,6 +9,7 @@ import type { AdminKeyRecord, KeyRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
 
 const ADMIN_SECRET_CHARS_MIN = 24
+const HOW_TO_SEND = 'Authorization: Bearer KEY, or Basic with KEY as user'
 /** Id of the admin key that the environment gives. */
 const ENV_KEY_ID = 'env'
 
@@ -87,10 +88,9 @@ export async function ensureAdminKey(
 
 /** The id of the admin key that the header holds; throws 401, or 403 for a key of services. */
 export function verifyAdmin(context: Context, authorizationHeader: string): string {
-  if (authorizationHeader === '') throw new AppError('ERR_AUTH_MISSING')
+  if (authorizationHeader === '') throw new AppError('ERR_AUTH_MISSING', HOW_TO_SEND)
   const secret = secretOf(authorizationHeader)
-  if (secret === null)
-    throw new AppError('ERR_AUTH_MISSING', 'Bearer KEY, or Basic with KEY as user')
+  if (secret === null) throw new AppError('ERR_AUTH_MISSING', HOW_TO_SEND)
   const digest = digestOf(secret)
   const admin = context.catalog.adminKeyByDigest(digest)
   if (admin !== null) return admin.id

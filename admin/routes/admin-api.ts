@@ -29,6 +29,8 @@ const HANDLERS: Readonly<Record<OperationId, CallHandler>> = {
 }
 
 const NO_BODY = new Uint8Array(0)
+const WHERE_ELSE =
+  'this is the admin port: GET /openapi.json lists its paths; queries have their own'
 
 export function createAdminApi(api: AdminApiOptions): StreamingHandler {
   const router = new Router()
@@ -40,7 +42,7 @@ export function createAdminApi(api: AdminApiOptions): StreamingHandler {
     }
     try {
       const match = router.find(exchange.method, exchange.path)
-      if (match.kind === 'none') throw new AppError('ERR_PATH_UNKNOWN')
+      if (match.kind === 'none') throw new AppError('ERR_PATH_UNKNOWN', WHERE_ELSE)
       if (match.kind === 'method') finish(otherMethod(exchange.method, match.allow), '')
       else serve(api, { exchange, route: match.route, params: match.params }, finish)
     } catch (error) {
@@ -95,7 +97,7 @@ function authorize(api: AdminApiOptions, exchange: StreamingExchange, route: Rou
 function otherMethod(method: string, allow: readonly string[]): Answer {
   const headers = { Allow: allow.join(', ') }
   if (method === 'OPTIONS') return { status: 204, headers }
-  return failure(new AppError('ERR_METHOD_NOT_ALLOWED'), { headers })
+  return failure(new AppError('ERR_METHOD_NOT_ALLOWED', `use ${allow.join(' or ')}`), { headers })
 }
 
 function failureOf(api: AdminApiOptions, exchange: StreamingExchange, thrown: unknown): Answer {

@@ -1,6 +1,6 @@
 /**
- * Turns what ajv says about a `service.json` into sentences for the person who wrote it: each names
- * the field, what is allowed and what was found, and a misspelt key gets the nearest known one.
+ * Turns what ajv says about JSON into sentences for the person who wrote it: each names the field,
+ * what is allowed and what was found, and a misspelt key gets the nearest known one.
  */
 
 import type { ErrorObject } from 'ajv'
@@ -22,10 +22,15 @@ export function join(path: string, key: string): string {
 }
 
 /** One fault per mistake: what ajv says of the branches of a union is told by the union alone. */
-export function faultsOf(errors: readonly ErrorObject[]): Fault[] {
+export function faultsOf(errors: readonly ErrorObject[], whole = 'service.json'): Fault[] {
   const unions = errors.filter((error) => error.keyword === 'anyOf')
-  const told = errors.filter((error) => !unions.some((union) => isTold(error, union)))
-  const faults = told.map(faultOf)
+  const constants = errors.filter((error) => error.keyword === 'const')
+  const told = errors.filter(
+    (error) =>
+      !unions.some((union) => isTold(error, union)) &&
+      !constants.some((constant) => isImplied(error, constant)),
+  )
+  const faults = told.map((error) => faultOf(error, whole))
   const seen = new Set<string>()
   return faults.filter(({ path, reason }) => {
     const key = `${path}\n${reason}`
@@ -48,6 +53,11 @@ function isTold(error: ErrorObject, union: ErrorObject): boolean {
   return false
 }
 
+/** What is not the constant is told once; its type need not be told too. */
+function isImplied(error: ErrorObject, constant: ErrorObject): boolean {
+  return error.keyword === 'type' && error.instancePath === constant.instancePath
+}
+
 function isPlain(keyword: string): boolean {
   return keyword === 'const' || keyword === 'type'
 }
@@ -56,7 +66,7 @@ function hasObjectBranch(union: ErrorObject): boolean {
   return branchesOf(union).some((branch) => get(branch, 'type') === 'object')
 }
 
-function faultOf(error: ErrorObject): Fault {
+function faultOf(error: ErrorObject, whole: string): Fault {
   const path = pathOf(error.instancePath)
   const params: unknown = error.params
   if (error.keyword === 'required') {
@@ -67,7 +77,7 @@ function faultOf(error: ErrorObject): Fault {
     const key = String(get(params, 'additionalProperty'))
     return { path: join(path, key), reason: unknownKey(key, get(error.parentSchema, 'properties')) }
   }
-  const name = path === '' ? 'service.json' : (path.split('.').at(-1) ?? path)
+  const name = path === '' ? whole : (path.split('.').at(-1) ?? path)
   return { path, reason: `${name} ${ruleOf(error)}` }
 }
 

@@ -112,7 +112,8 @@ export function whyUnroutable(
   const service = routing.services.get(serviceId)
   if (service === undefined) return new AppError('ERR_SERVICE_UNKNOWN', serviceId)
   if (!service.enabled) return new AppError('ERR_SERVICE_DISABLED', serviceId)
-  if (service.mapping.length === 0) return new AppError('ERR_NO_GENERATION', serviceId)
+  if (service.mapping.length === 0)
+    return new AppError('ERR_NO_GENERATION', `switch "${serviceId}" to one`)
   const held = service.mapping.map(({ generationId }) => find(serviceId, generationId))
   if (held.some((generation) => generation?.serves === true)) {
     return new AppError('ERR_ENDPOINT_UNKNOWN', `${serviceId} has no endpoint "${endpointId}"`)

@@ -21,6 +21,10 @@ import type { Exchange } from '../http/exchange.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 import { isReadable } from './content.ts'
 
+// A newcomer's first mistakes; they tell a stranger nothing that is not in every manual.
+const HOW_TO_SEND = 'send it as Authorization: Bearer KEY'
+const WHICH_KEYS = 'keys of services are made by POST /admin/api/auth/keys; an admin key is none'
+
 export interface QueryOptions {
   readonly engine: Engine
   readonly recorder: Recorder
@@ -47,14 +51,15 @@ export function queryHandler(options: QueryOptions): (exchange: Exchange) => voi
 /** Brings a prediction into its lane, or says why not. */
 function predict(exchange: Exchange, route: Route, options: QueryOptions): AppError | null {
   if (!isReadable(exchange.header('content-type'))) {
-    return new AppError('ERR_BODY_TYPE', 'send JSON in UTF-8')
+    return new AppError('ERR_BODY_TYPE', 'send JSON in UTF-8, with Content-Type: application/json')
   }
   const encoding = exchange.header('content-encoding')
   if (encoding !== '' && encoding !== 'identity') {
     return new AppError('ERR_BODY_TYPE', 'send the body without Content-Encoding')
   }
   const target = targetOf(route, Math.random)
-  if (target === null) return new AppError('ERR_NO_GENERATION', route.serviceId)
+  if (target === null)
+    return new AppError('ERR_NO_GENERATION', `switch "${route.serviceId}" to one`)
   const authorization = exchange.header('authorization')
   const { routing } = options.engine
   const denied = authorize(routing, target.generation, route.serviceId, authorization)
@@ -97,11 +102,11 @@ function authorize(
 ): AppError | null {
   if (generation.isPublic) return null
   const secret = secretOf(authorization)
-  if (secret === null) return new AppError('ERR_AUTH_MISSING')
+  if (secret === null) return new AppError('ERR_AUTH_MISSING', HOW_TO_SEND)
   const digest = digestOf(secret)
   const grant = routing.grants.get(digest)
   if (grant === undefined) {
-    return generation.accepts(digest) ? null : new AppError('ERR_AUTH_UNKNOWN')
+    return generation.accepts(digest) ? null : new AppError('ERR_AUTH_UNKNOWN', WHICH_KEYS)
   }
   if (grant.services === null || grant.services.has(serviceId)) return null
   return new AppError('ERR_AUTH_FORBIDDEN', `the key does not open "${serviceId}"`)
@@ -127,10 +132,17 @@ function handleOther(exchange: Exchange, options: QueryOptions): void {
   const parts = path?.split('/') ?? []
   const isQuery = path?.startsWith(`${QUERY_BASE}/`) === true && parts.length >= 7
   if (!isQuery || path === null || !isVerb(parts[6])) {
-    exchange.replyError(new AppError('ERR_PATH_UNKNOWN'))
+    exchange.replyError(new AppError('ERR_PATH_UNKNOWN', whereElse(path)))
     return
   }
   handleQuery(exchange, { path, serviceId: parts[4] ?? '', endpointId: parts[5] ?? '' }, options)
+}
+
+/** Of a path that leads nowhere: what it should have been. */
+function whereElse(path: string | null): string {
+  const isAdmin = path !== null && /^\/(admin|metrics|openapi)/.test(path)
+  if (isAdmin) return 'this is the query port; the admin API has its own'
+  return `queries go to POST ${QUERY_BASE}/{service}/{endpoint}/predict or …/predict-multi`
 }
 
 interface Named {

@@ -175,6 +175,7 @@ t.test('JSON bodies', async (t) => {
   failed(t, faulty, 400, 'ERR_PARAMETER_INVALID')
   const paths = faulty.body.faults?.map(({ path }) => path).sort()
   t.same(paths, ['allowedService', 'allowedServices[0]', 'label'], 'every fault is named')
+  t.match(faulty.body.detailedMessage, /did you mean "allowedServices"\?/)
   failed(t, await post('[]'), 400, 'ERR_PARAMETER_INVALID')
   failed(t, await post('"x"'), 400, 'ERR_PARAMETER_INVALID')
   failed(t, await post(`{"label":"${'x'.repeat(2 ** 20)}"}`), 413, 'ERR_BODY_TOO_LARGE')
@@ -211,7 +212,7 @@ t.test('uploads', async (t) => {
   const file = new Blob([bundle({ content: 'x' })])
   const faulty: [Reply, RegExp][] = [
     [await form(['archive', file]), /"archive".*"file"/],
-    [await form(['file', 'text instead']), /"file"/],
+    [await form(['file', 'text instead']), /"file" holds a text.*file=@/],
     [await form(), /no file/],
     [await form(['file', file], ['file', file]), /one file only/],
     [await form(['file', file], ['note', 'hello']), /"note"/],

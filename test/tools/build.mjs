@@ -51,6 +51,7 @@ function build() {
   // tsc writes only what it believes to be absent, and does not look.
   if (forced || !existsSync(ENTRY)) rmSync(join(ROOT, 'dist', '.tsbuildinfo'), { force: true })
   const startMs = Date.now()
+  say('compiling the sources into dist/, about ten seconds')
   const result = spawnSync(process.execPath, [COMPILER], { cwd: ROOT, stdio: ['ignore', 2, 2] })
   if (result.status !== 0) {
     say('the build failed')

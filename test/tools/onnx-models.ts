@@ -211,6 +211,18 @@ export function unknownOperator(): Buffer {
   })
 }
 
+/** What an exporter makes of a table with columns of both widths. */
+export function mixedFloats(): Buffer {
+  return onnxModel({
+    inputs: [
+      { name: 'X', type: 'float', shape: ['N', 1] },
+      { name: 'D', type: 'double', shape: ['N', 1] },
+    ],
+    outputs: [{ name: 'Y', type: 'float', shape: ['N', 1] }],
+    nodes: [{ op: 'Add', inputs: ['X', 'D'], outputs: ['Y'] }],
+  })
+}
+
 /** Its weights are in a file that no bundle has. */
 export function lostWeights(): Buffer {
   return onnxModel({

@@ -14,6 +14,11 @@ const FAILED_NODE =
   /Non-zero status code returned while running (\S+) node\. Name:'[^']*' Status Message: /g
 const ABSOLUTE_PATH = /(?<![\w.])(?:\/[^\s/'":,]+){2,}/g
 
+/** What skl2onnx makes of a table with columns of float64 beside encoded texts. */
+const MIXED_FLOATS =
+  /bound to different types \(tensor\((float|double)\) and tensor\((float|double)\)/
+const ONE_FLOAT = 'It mixes float32 and float64: export it with all number inputs as float32'
+
 export function shortReason(thrown: unknown): string {
   const line = messageOf(thrown)
     .replace(/^Load model from .*? failed: ?/s, '')
@@ -29,9 +34,9 @@ export function shortReason(thrown: unknown): string {
 export function loadReason(model: string, thrown: unknown): string {
   const reason = shortReason(thrown)
   const foreign = /protobuf parsing failed|does not have a graph|INVALID_PROTOBUF/i.test(reason)
-  return foreign
-    ? `${model} is not an ONNX model: ${reason}`
-    : `${model} cannot be loaded: ${reason}`
+  if (foreign) return `${model} is not an ONNX model: ${reason}`
+  const hint = MIXED_FLOATS.test(reason) ? `. ${ONE_FLOAT}` : ''
+  return `${model} cannot be loaded: ${reason}${hint}`
 }
 
 /** True when the runtime ran into the memory limit of this process. */

@@ -226,7 +226,9 @@ function classesOf(context: RowContext): readonly string[] {
   const classes = ownClasses(signature.labels, columns, binary)
   if (binary && classes.length !== 2) {
     const reason = `BINARY_CLASSIFICATION has 2 classes, the model has ${classes.length}`
-    faults.push({ path: `${path}.prediction`, reason })
+    const { threshold, prediction } = endpoint
+    const key = prediction === undefined && threshold !== undefined ? 'threshold' : 'prediction'
+    faults.push({ path: `${path}.${key}`, reason })
   } else if (classes.length === 0 && roles.probabilities !== null) {
     const reason = 'the model does not say how many classes it has: list them'
     faults.push({ path: `${path}.classes`, reason })

@@ -37,13 +37,22 @@ interface EndNumbers {
   readonly directoryOffset: number
 }
 
+/** A file of another kind gets another reason than a damaged archive. */
+async function opensAsZip(archive: FileHandle, archiveBytes: number): Promise<boolean> {
+  const start = await readExactly(archive, 0, Math.min(archiveBytes, 2))
+  return start.toString('latin1') === 'PK'
+}
+
 export async function findEnd(archive: FileHandle, archiveBytes: number): Promise<EndResult> {
   const tailBytes = Math.min(archiveBytes, END_BYTES + COMMENT_BYTES_MAX)
   const tail = await readExactly(archive, archiveBytes - tailBytes, tailBytes)
   const places = endPlaces(tail)
   const place = places[0]
   if (place === undefined) {
-    return refused('it is no ZIP archive, is cut short, or has bytes behind its end')
+    if (!(await opensAsZip(archive, archiveBytes))) {
+      return refused('it is no ZIP archive; a bundle is a ZIP of service.json and its files')
+    }
+    return refused('the ZIP archive is cut short, or has bytes behind its end')
   }
   if (places.length > 1) return refused('its comment holds a second end record')
   const endOffset = archiveBytes - tailBytes + place

@@ -127,6 +127,12 @@ t.test('authorization is a word or an object', async (t) => {
   t.match(told({ methd: 'PUBLIC' }), [/method is required/, /did you mean "method"/])
 })
 
+t.test('what is no constant is one fault, whatever its type', async (t) => {
+  const told = lines(checkManifest(manifest({}, { formatVersion: '1' }), CONTEXT))
+  t.match(told, [/^formatVersion: formatVersion must be 1, not "1"$/])
+  t.equal(told.length, 1)
+})
+
 t.test('all faults come at once', async (t) => {
   const raw = {
     formatVersion: 2,

@@ -23,6 +23,7 @@ import {
   identity,
   int4Output,
   lostWeights,
+  mixedFloats,
   mixedPipeline,
   regressor,
   rowDependent,
@@ -281,6 +282,7 @@ t.test(
       ['int4', int4Output(), '"Y" has the element type int4, which cannot be served'],
       ['half', identity({ type: 'float16', shape: ['N', 2] }), '"X" has the element type float16'],
       ['operator', unknownOperator(), /operator\.onnx cannot be loaded: .*NoSuchOperator/],
+      ['floats', mixedFloats(), /floats\.onnx cannot be loaded: .*all number inputs as float32$/],
       ['weights', lostWeights(), 'weights.onnx needs the file "weights.bin", which is not in the'],
       ['failing', alwaysFails(), /failing\.onnx fails when it is run: Reshape node: .*Input shape/],
     ]

@@ -218,6 +218,11 @@ const MISFITS: readonly [Model, Extra, string[]][] = [
   ],
   [
     { outputs: [LABEL, PROBABILITIES(3)] },
+    { threshold: 0.5 },
+    ['threshold: BINARY_CLASSIFICATION has 2 classes, the model has 3'],
+  ],
+  [
+    { outputs: [LABEL, PROBABILITIES(3)] },
     { prediction: 'MULTICLASS', threshold: 0.5 },
     ['threshold: threshold belongs to BINARY_CLASSIFICATION'],
   ],
