@@ -7,6 +7,7 @@
  */
 
 import { isAscii } from 'node:buffer'
+import { isDeeperThan } from '../core/base/json.ts'
 import { LIMITS } from '../core/config/limits.ts'
 
 // A byte order mark is no JSON: kept here, so that it is refused and not passed over.
@@ -64,7 +65,7 @@ function isTooDeep(text: string): boolean {
   for (const open of ['{', '[']) {
     for (let at = text.indexOf(open); at >= 0; at = text.indexOf(open, at + 1)) {
       left -= 1
-      if (left < 0) return isDeeperThanAllowed(text)
+      if (left < 0) return isDeeperThan(LIMITS.jsonDepthMax, text)
     }
   }
   return false
@@ -72,33 +73,6 @@ function isTooDeep(text: string): boolean {
 
 const BYTE_ORDER_MARK = 0xfeff
 const withMark: Parsed = { kind: 'refused', reason: 'the body starts with a byte order mark' }
-
-const QUOTE = 34
-const BACKSLASH = 92
-
-/** Counts nesting outside strings; linear in the text whatever it holds. */
-function isDeeperThanAllowed(text: string): boolean {
-  let depth = 0
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code === QUOTE) i = endOfString(text, i)
-    else if (code === 91 || code === 123) {
-      depth += 1
-      if (depth > LIMITS.jsonDepthMax) return true
-    } else if (code === 93 || code === 125) depth -= 1
-  }
-  return false
-}
-
-/** Index of the quote that closes the string opened at `start`, or of the last character. */
-function endOfString(text: string, start: number): number {
-  for (let i = start + 1; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code === BACKSLASH) i += 1
-    else if (code === QUOTE) return i
-  }
-  return text.length - 1
-}
 
 /**
  * Bare NaN becomes null, so it counts as missing; bare Infinity becomes a number that overflows, so

@@ -8,6 +8,7 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import type { ErrorCode, Fault } from '../base/errors.ts'
 import { ID_RULE, isGenerationId } from '../base/ids.ts'
+import { isDeeperThan, isObject } from '../base/json.ts'
 import { LIMITS } from '../config/limits.ts'
 import {
   endpointType,
@@ -42,7 +43,7 @@ const SCHEMA_ERRORS_MAX = 1_000
 /** Reads the text of `service.json` and checks it. */
 export function checkManifestText(text: string, context: ManifestContext): CheckedManifest {
   const plain = text.startsWith('\uFEFF') ? text.slice(1) : text
-  if (isTooDeep(plain)) {
+  if (isDeeperThan(LIMITS.jsonDepthMax, plain)) {
     return invalid([{ path: '', reason: `is nested over ${LIMITS.jsonDepthMax} levels` }])
   }
   try {
@@ -311,23 +312,3 @@ const WANTED = {
   string: { js: 'string', text: 'a text' },
   boolean: { js: 'boolean', text: 'true or false' },
 } as const satisfies Record<FeatureType, { js: string; text: string }>
-
-/** Counts brackets outside texts, so that no later walk over the value can run out of stack. */
-function isTooDeep(text: string): boolean {
-  let depth = 0
-  let inText = false
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i]
-    if (inText && character === '\\') i += 1
-    else if (character === '"') inText = !inText
-    else if (inText) continue
-    else if (character === '{' || character === '[') depth += 1
-    else if (character === '}' || character === ']') depth -= 1
-    if (depth > LIMITS.jsonDepthMax) return true
-  }
-  return false
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}

@@ -4,6 +4,7 @@
  */
 
 import type { Fault } from '../../core/base/errors.ts'
+import { isObject } from '../../core/base/json.ts'
 import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
 import { join, shown } from '../../core/bundle/sentences.ts'
 import type { Predictor } from '../onnx/predictor.ts'
@@ -103,8 +104,4 @@ function same(expected: unknown, got: unknown): boolean {
   if (typeof expected !== 'number' || typeof got !== 'number') return expected === got
   const difference = Math.abs(expected - got)
   return difference <= TOLERANCE * Math.max(1, Math.abs(expected), Math.abs(got))
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

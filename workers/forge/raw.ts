@@ -3,6 +3,7 @@
  * are free, several sizes are tried, since a convolution cannot do with an image of one pixel.
  */
 
+import { isObject } from '../../core/base/json.ts'
 import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
 import type { TensorSpec } from '../../core/bundle/plan.ts'
 
@@ -74,8 +75,4 @@ function rankOf(given: unknown): number {
   let rank = 0
   for (let level = given; Array.isArray(level) && rank < 16; level = level[0]) rank += 1
   return rank
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -5,6 +5,7 @@
 
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
+import { isObject } from '../../core/base/json.ts'
 import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
 import type { FeaturePlan, PredictionPlan } from '../../core/bundle/plan.ts'
 import { Columns, type FeatureMap } from '../onnx/columns.ts'
@@ -75,11 +76,7 @@ export async function tryRows(
 
 /** The `features` of the test queries, as far as they are objects. */
 export function givenRows(endpoint: ManifestEndpoint): FeatureMap[] {
-  return (endpoint.testQueries ?? []).map(({ q }) => q['features']).filter(isFeatureMap)
-}
-
-function isFeatureMap(value: unknown): value is FeatureMap {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return (endpoint.testQueries ?? []).map(({ q }) => q['features']).filter(isObject)
 }
 
 /** Without end: whoever asks says how many rows it wants. */

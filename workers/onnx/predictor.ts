@@ -8,6 +8,7 @@
 import { join } from 'node:path'
 import { nowUs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
+import { isObject } from '../../core/base/json.ts'
 import type { EndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { type Parsed, parseBodies } from '../bodies.ts'
@@ -239,10 +240,6 @@ function itemsOf(body: unknown): readonly unknown[] | Extract<Features, { kind: 
 
 function refused(reason: string) {
   return { kind: 'refused', reason } as const
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** A row of predict-multi that failed keeps its place and says why. */
