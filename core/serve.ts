@@ -3,7 +3,8 @@
  * queries, and leaves on control's word or when the channel to control closes.
  */
 
-import { cpus } from 'node:os'
+import { availableParallelism } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
 import { assert, assertNever } from './base/assert.ts'
 import { nowMs } from './base/clock.ts'
@@ -61,12 +62,14 @@ class ServingNode {
     this.#config = config
     this.#channel = channel
     this.#logger = logger
+    // One core stays with the event loop, which feeds the threads.
+    const cores = Math.max(1, availableParallelism() - 1)
     this.#engine = new Engine({
       recorder: this.#recorder,
       logger,
       defaultThreads: config.threads,
-      // One core stays with the event loop, which feeds the threads.
-      permits: Math.max(1, cpus().length - 1),
+      threadsMax: cores,
+      permits: cores,
       hangMs: config.hangMs,
       onChange: () => this.#observeSoon(),
     })
@@ -168,8 +171,4 @@ class ServingNode {
       state: { revision: this.#revision, generations, connections },
     })
   }
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

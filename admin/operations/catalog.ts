@@ -4,6 +4,7 @@
  */
 
 import { AppError } from '../../core/base/errors.ts'
+import { refKey } from '../../core/base/ids.ts'
 import type {
   AdminKeyRecord,
   GenerationRecord,
@@ -112,16 +113,16 @@ export class Catalog {
   }
 
   quarantine(serviceId: string, generationId: string, reason: string): void {
-    this.#quarantine.set(`${serviceId}/${generationId}`, reason)
+    this.#quarantine.set(refKey({ serviceId, generationId }), reason)
   }
 
   endQuarantine(serviceId: string, generationId: string): void {
-    this.#quarantine.delete(`${serviceId}/${generationId}`)
+    this.#quarantine.delete(refKey({ serviceId, generationId }))
   }
 
   /** Why the generation cannot be used, or null. */
   quarantined(serviceId: string, generationId: string): string | null {
-    return this.#quarantine.get(`${serviceId}/${generationId}`) ?? null
+    return this.#quarantine.get(refKey({ serviceId, generationId })) ?? null
   }
 
   #put(item: StateRecord): void {

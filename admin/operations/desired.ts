@@ -1,5 +1,6 @@
 /** What serving must look like, computed from the records; decides and does nothing else. */
 
+import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 import type {
   DesiredGeneration,
   DesiredService,
@@ -8,7 +9,6 @@ import type {
 } from '../../core/channel/messages.ts'
 import type { ServiceRecord } from '../store/records.ts'
 import type { Catalog } from './catalog.ts'
-import { type GenerationRef, refKey } from './residents.ts'
 
 export interface DesiredInput {
   readonly revision: number

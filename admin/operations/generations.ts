@@ -1,10 +1,10 @@
 /** Generations: held in memory on request, made active, and deleted when nothing uses them. */
 
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 import { exists } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
-import { type GenerationRef, refKey } from './residents.ts'
 
 export async function preloadGeneration(context: Context, ref: GenerationRef): Promise<void> {
   const { catalog, publisher } = context

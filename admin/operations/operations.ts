@@ -3,6 +3,7 @@
  * routes of the admin API and by the import of the demo alike.
  */
 
+import type { GenerationRef } from '../../core/base/ids.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { type ImportRequest, importGeneration } from '../bundle/import.ts'
@@ -17,7 +18,6 @@ import { type HealthView, healthView } from './health.ts'
 import * as keys from './keys.ts'
 import { Publisher } from './publisher.ts'
 import { recover } from './recovery.ts'
-import type { GenerationRef } from './residents.ts'
 import * as services from './services.ts'
 import * as views from './views.ts'
 

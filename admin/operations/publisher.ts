@@ -9,13 +9,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { nowMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
+import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { ObservedGeneration } from '../../core/channel/messages.ts'
 import type { Serving, WarmOutcome } from '../contracts.ts'
 import { SerialQueue } from '../serial.ts'
 import type { Catalog } from './catalog.ts'
 import { buildDesiredState } from './desired.ts'
-import { type GenerationRef, Residents, refKey } from './residents.ts'
+import { Residents } from './residents.ts'
 
 const GONE_POLL_MS = 20
 
@@ -157,6 +158,8 @@ export class Publisher {
   }
 
   #isPresent(ref: GenerationRef): boolean {
+    // Wanted again meanwhile, by a preload for one: what is there now is to stay.
+    if (this.#published.has(refKey(ref))) return false
     const state = this.observed(ref)?.state
     return state !== undefined && state !== 'closed' && state !== 'failed'
   }

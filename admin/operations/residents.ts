@@ -4,14 +4,7 @@
  * rollback. None of it survives a restart.
  */
 
-export interface GenerationRef {
-  readonly serviceId: string
-  readonly generationId: string
-}
-
-export function refKey(ref: GenerationRef): string {
-  return `${ref.serviceId}/${ref.generationId}`
-}
+import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 
 export class Residents {
   readonly #preloaded = new Map<string, GenerationRef>()

@@ -3,11 +3,10 @@
 import { assert } from '../../core/base/assert.ts'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError, messageOf } from '../../core/base/errors.ts'
-import { ID_RULE, isServiceId } from '../../core/base/ids.ts'
+import { type GenerationRef, ID_RULE, isServiceId } from '../../core/base/ids.ts'
 import { exists } from '../store/files.ts'
 import type { ServiceRecord, StateRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
-import type { GenerationRef } from './residents.ts'
 
 export async function createService(
   context: Context,

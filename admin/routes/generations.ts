@@ -2,9 +2,9 @@
 
 import { rm } from 'node:fs/promises'
 import { AppError } from '../../core/base/errors.ts'
+import type { GenerationRef } from '../../core/base/ids.ts'
 import { requireSpace } from '../bundle/import.ts'
 import { receiveUpload } from '../bundle/upload.ts'
-import type { GenerationRef } from '../operations/residents.ts'
 import { done, json, NO_CONTENT } from './answers.ts'
 import type { Call, CallHandler } from './call.ts'
 

@@ -1,5 +1,6 @@
 /** What an observed state says about a desired one; pure, so that every case is easily tested. */
 
+import { refKey } from '../../core/base/ids.ts'
 import type {
   DesiredState,
   GenerationState,
@@ -59,9 +60,9 @@ export function warmth(
 
 /** What stays true of a report once `desired` holds: what left it says nothing any more. */
 export function without(observed: ObservedState, desired: DesiredState): ObservedState {
-  const held = new Set(desired.generations.map((one) => `${one.serviceId}/${one.generationId}`))
+  const held = new Set(desired.generations.map(refKey))
   const generations = observed.generations.filter(
-    (one) => one.state !== 'failed' || held.has(`${one.serviceId}/${one.generationId}`),
+    (one) => one.state !== 'failed' || held.has(refKey(one)),
   )
   return { ...observed, generations }
 }

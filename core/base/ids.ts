@@ -21,6 +21,17 @@ export function isServiceId(id: string): boolean {
   return ID.test(id)
 }
 
+/** Names one generation on the node. */
+export interface GenerationRef {
+  readonly serviceId: string
+  readonly generationId: string
+}
+
+/** Ids hold no slash, so no two generations share a key. */
+export function refKey({ serviceId, generationId }: GenerationRef): string {
+  return `${serviceId}/${generationId}`
+}
+
 /** `sk_` and 32 random bytes, base64url: a secret that is shown once. */
 export function newSecret(): string {
   return `sk_${randomBytes(32).toString('base64url')}`

@@ -3,6 +3,7 @@
  * routing in one assignment, and drains what is not wanted any more.
  */
 
+import { refKey } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
 import type { DesiredGeneration, DesiredState, ObservedGeneration } from '../channel/messages.ts'
 import { Scheduler } from '../dispatch/scheduler.ts'
@@ -16,6 +17,8 @@ export interface EngineOptions {
   readonly recorder: Recorder
   readonly logger: Logger
   readonly defaultThreads: number
+  /** More would take turns on the same cores, and each holds the models once more. */
+  readonly threadsMax: number
   readonly permits: number
   readonly hangMs: number
   /** The observed state has changed. */
@@ -35,10 +38,11 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options
-    const { permits, hangMs, logger, recorder, defaultThreads } = options
+    const { permits, hangMs, logger, recorder, defaultThreads, threadsMax } = options
     this.scheduler = new Scheduler({ permits, hangMs, logger })
     const onChange = () => this.#changed()
-    this.#deps = { scheduler: this.scheduler, recorder, logger, defaultThreads, onChange }
+    const threads = { defaultThreads, threadsMax }
+    this.#deps = { scheduler: this.scheduler, recorder, logger, ...threads, onChange }
   }
 
   get routing(): Routing {
@@ -46,11 +50,11 @@ export class Engine {
   }
 
   readonly find: Find = (serviceId, generationId) =>
-    this.#held.get(`${serviceId}/${generationId}`) ?? null
+    this.#held.get(refKey({ serviceId, generationId })) ?? null
 
   /** Settles when everything that the state maps has loaded, or failed to. */
   apply(desired: DesiredState): Promise<void> {
-    const wanted = new Map(desired.generations.map((next) => [keyOf(next), next]))
+    const wanted = new Map(desired.generations.map((next) => [refKey(next), next]))
     for (const [key, next] of wanted) this.#hold(key, next)
     const services = new Set(desired.services.map(({ serviceId }) => serviceId))
     for (const { serviceId } of this.#desired?.services ?? []) {
@@ -116,7 +120,7 @@ export class Engine {
   #retryLater(generation: Generation): void {
     if (this.#retries.has(generation)) return
     this.#retries.add(generation)
-    const key = keyOf(generation.desired)
+    const key = refKey(generation.desired)
     const timer = setTimeout(() => {
       if (this.#held.get(key) === generation) this.#hold(key, generation.desired)
     }, RETRY_MS)
@@ -127,14 +131,10 @@ export class Engine {
     const active = new Set<string>()
     for (const { serviceId, enabled, mapping } of desired.services) {
       if (!enabled) continue
-      for (const { generationId } of mapping) active.add(`${serviceId}/${generationId}`)
+      for (const { generationId } of mapping) active.add(refKey({ serviceId, generationId }))
     }
     for (const [key, generation] of this.#held) {
       if (generation.serves) generation.moveTo(active.has(key) ? 'active' : 'warm')
     }
   }
-}
-
-function keyOf(generation: DesiredGeneration): string {
-  return `${generation.serviceId}/${generation.generationId}`
 }

@@ -42,6 +42,7 @@ export interface GenerationDeps {
   readonly recorder: Recorder
   readonly logger: Logger
   readonly defaultThreads: number
+  readonly threadsMax: number
   /** Something that control should know has changed. */
   readonly onChange: () => void
 }
@@ -107,7 +108,7 @@ export class Generation {
     try {
       const pool = await Pool.start({
         setup: { serviceId, generationId, directory, plan },
-        threads: plan.threads ?? this.#deps.defaultThreads,
+        threads: Math.min(plan.threads ?? this.#deps.defaultThreads, this.#deps.threadsMax),
         logger: this.#deps.logger,
         onThread: () => this.#deps.scheduler.threadIsFree(),
         onDown: (reason) => this.#fail(reason),

@@ -8,6 +8,7 @@
  */
 
 import { extname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
@@ -46,6 +47,8 @@ export class Pool {
   #whenQuiet: (() => void) | null = null
   #crashesMs: number[] = []
   #down = false
+  /** Each fails one task that was sent and has no answer yet. */
+  readonly #strands = new Set<(reason: Error) => void>()
 
   private constructor(options: PoolOptions) {
     this.#options = options
@@ -67,6 +70,7 @@ export class Pool {
     // A late failure inside a thread arrives here; without a listener it would end the process.
     this.#piscina.on('error', (error: unknown) => {
       options.logger.error({ err: error }, 'a worker thread failed outside a task')
+      this.#failStranded(messageOf(error))
     })
   }
 
@@ -157,12 +161,27 @@ export class Pool {
 
   async #send(task: WorkerTask, transferList: ArrayBuffer[]): Promise<WorkerOutcome> {
     this.#running += 1
+    let strand: (reason: Error) => void = () => {}
     try {
-      return await this.#piscina.run(task, { transferList })
+      return await new Promise<WorkerOutcome>((resolve, reject) => {
+        strand = reject
+        this.#strands.add(reject)
+        this.#piscina.run(task, { transferList }).then(resolve, reject)
+      })
     } finally {
+      this.#strands.delete(strand)
       this.#running -= 1
       if (this.#running === 0) this.#whenQuiet?.()
     }
+  }
+
+  /**
+   * Piscina keeps a task for a thread to come, but starts none after one that could not even begin,
+   * for want of memory or files: such a task would wait for ever.
+   */
+  #failStranded(reason: string): void {
+    if (this.#piscina.threads.length > 0) return
+    for (const strand of [...this.#strands]) strand(new Error(`no thread could start: ${reason}`))
   }
 
   /**
@@ -175,7 +194,7 @@ export class Pool {
     this.#crashesMs.push(now)
     this.#options.logger.error({ reason, crashes: this.#crashesMs.length }, 'a thread was lost')
     if (this.#crashesMs.length >= CRASHES_MAX) return this.#giveUp(reason)
-    await new Promise((resolve) => setTimeout(resolve, BACK_OFF_MS * this.#crashesMs.length))
+    await sleep(BACK_OFF_MS * this.#crashesMs.length)
     if (this.#down) return
     try {
       const outcome = await this.#send({ kind: 'load' }, [])

@@ -6,6 +6,7 @@
  * Nothing is ever lost: what is recorded after forget() still leaves with the next drain.
  */
 
+import { refKey } from '../base/ids.ts'
 import type { EndpointDelta, HistogramDelta, MetricsDelta, ServiceDelta } from './delta.ts'
 import { RecordingHistogram } from './histogram.ts'
 import { StatusRecorder } from './status.ts'
@@ -156,7 +157,7 @@ export class ServiceRecorder {
 }
 
 export class Recorder {
-  /** By service and generation, then by endpoint; ids never contain a slash. */
+  /** By service and generation, then by endpoint. */
   readonly #generations = new Map<string, Map<string, EndpointRecorder>>()
   readonly #services = new Map<string, ServiceRecorder>()
   /** Recorders that hold counts, forgotten ones among them until their last drain. */
@@ -165,7 +166,7 @@ export class Recorder {
 
   /** The same object for the same ids; keep it, the look-up is not for every request. */
   endpoint(serviceId: string, generationId: string, endpointId: string): EndpointRecorder {
-    const key = `${serviceId}/${generationId}`
+    const key = refKey({ serviceId, generationId })
     const endpoints = this.#generations.get(key) ?? new Map<string, EndpointRecorder>()
     this.#generations.set(key, endpoints)
     const known = endpoints.get(endpointId)
@@ -199,7 +200,7 @@ export class Recorder {
 
   /** The generation is closed: its memory goes when the next drain has taken its counts. */
   forget(serviceId: string, generationId: string): void {
-    const key = `${serviceId}/${generationId}`
+    const key = refKey({ serviceId, generationId })
     for (const recorder of this.#generations.get(key)?.values() ?? []) recorder.forget()
     this.#generations.delete(key)
   }

@@ -62,6 +62,7 @@ export function serving(
     recorder,
     logger: SILENT,
     defaultThreads: 1,
+    threadsMax: 2,
     permits: 1,
     hangMs: 60_000,
     onChange: () => {

@@ -6,6 +6,8 @@
  * body; never inside a model, since that would end the process.
  */
 
+import { spawnSync } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { sleep, until } from '../../tools/dispatching.ts'
@@ -36,8 +38,8 @@ t.test('an idle thread that ends is replaced, and loads with its first batch', a
 t.test('a thread that ends in a batch: 503 for the batch, the other thread goes on', async (t) => {
   const { engine, ask, send, generation, apply, states } = serving(t, { permits: 2 })
   const before = threads.length
-  await apply({ hold: [generation('a', { threads: 2 })], map: 'a' })
-  t.equal(threads.length, before + 2)
+  await apply({ hold: [generation('a', { threads: 3 })], map: 'a' })
+  t.equal(threads.length, before + 2, 'no more than the node allows, whatever the manifest asks')
   const lost = send(LONG, 'predict-multi')
   await until(() => engine.scheduler.running === 1)
   // Idle threads take the first task in the order of their birth.
@@ -81,6 +83,24 @@ t.test('a pool whose threads are lost again and again is given up, with a reason
   t.equal(await engine.close(), true)
 })
 
+t.test('without files for a thread a load fails, and the next one goes through', async (t) => {
+  const limited = limitFiles(200)
+  if (limited === null) return t.skip('needs prlimit')
+  t.teardown(limited)
+  const { engine, ask, generation, apply, states, reasonOf } = serving(t)
+  const [a, b] = [generation('a', {}), generation('b', { factor: 2 })]
+  await apply({ hold: [a], map: 'a' })
+  const taken = takeFiles()
+  await apply({ hold: [a, b], map: 'a' })
+  t.same(states(), { a: 'active', b: 'failed' })
+  t.match(reasonOf('b'), /EMFILE/)
+  t.match(await ask(1), { prediction: 1 }, 'what is loaded serves on')
+  for (const file of taken) closeSync(file)
+  await apply({ hold: [a, b], map: 'b' })
+  t.match(await ask(1), { prediction: 2 })
+  t.equal(await engine.close(), true)
+})
+
 t.test('a worker by itself: loads once, or says why not; answers; releases', async (t) => {
   const { generation } = serving(t)
   const good = await thread(t, generation('a', { factor: 2 }))
@@ -115,4 +135,28 @@ async function thread(t: { teardown(end: () => unknown): void }, workerData: obj
       worker.once('error', reject)
       worker.postMessage(task)
     })
+}
+
+/** Lowers this process's own limit; gives back what undoes it, or null where that cannot be. */
+function limitFiles(limit: number): (() => void) | null {
+  const set = (soft: string): boolean => {
+    const args = ['--pid', String(process.pid), `--nofile=${soft}:`]
+    return spawnSync('prlimit', args).status === 0
+  }
+  if (!set(String(limit))) return null
+  const limits = readFileSync('/proc/self/limits', 'utf8')
+  const hard = /^Max open files\s+\d+\s+(\d+)/m.exec(limits)?.[1] ?? ''
+  return () => void set(hard)
+}
+
+/** All descriptors that are left. */
+function takeFiles(): number[] {
+  const taken: number[] = []
+  for (;;) {
+    try {
+      taken.push(openSync('/dev/null', 'r'))
+    } catch {
+      return taken
+    }
+  }
 }
