@@ -85,7 +85,10 @@ t.test('a pool whose threads are lost again and again is given up, with a reason
 
 t.test('without files for a thread a load fails, and the next one goes through', async (t) => {
   const limited = limitFiles(200)
-  if (limited === null) return t.skip('needs prlimit')
+  if (limited === null) {
+    t.skip('needs prlimit')
+    return
+  }
   t.teardown(limited)
   const { engine, ask, generation, apply, states, reasonOf } = serving(t)
   const [a, b] = [generation('a', {}), generation('b', { factor: 2 })]
