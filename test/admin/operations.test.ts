@@ -234,6 +234,19 @@ t.test('preload, unload and delete', async (t) => {
   t.same(readdirSync(home.staging), [])
 })
 
+t.test('an unload does not wait for what is preloaded again behind its back', async (t) => {
+  const plane = await deployed(t)
+  const { operations, serving } = plane
+  await operations.preloadGeneration(V2)
+  const startMs = performance.now()
+  const unloaded = operations.unloadGeneration(V2)
+  while (serving.stateOf('s/v2') === 'warm') await sleep(1)
+  await operations.preloadGeneration(V2)
+  await unloaded
+  t.ok(performance.now() - startMs < 500, 'or it would hold up all changes of its service')
+  t.same(held(plane), ['s/v1', 's/v2'])
+})
+
 t.test('disable and enable', async (t) => {
   const plane = await deployed(t, { keepPreviousMs: 10 })
   const { operations, serving } = plane
