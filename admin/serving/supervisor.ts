@@ -25,7 +25,7 @@ import { Waits } from './waits.ts'
 const COLLECT_WAIT_MS = 250
 /** A process that leaves this many collections unanswered serves nobody any more. */
 const SILENT_COLLECTIONS_MAX = 3
-/** A process that lived shorter than this died of its start, and is started again with a delay. */
+/** Dead before it served and before this: it died of its start, and the next one is delayed. */
 const SHORT_LIFE_MS = 2_000
 const DELAY_MS_MAX = 10_000
 /** Starts that may fail before the first one listened, until the node gives up. */
@@ -294,7 +294,8 @@ export class Supervisor implements Serving {
     this.#options.metrics.disconnected()
     if (this.#stopping) return
     this.#lastExit = exit.how
-    this.#shortLives = exit.aliveMs < SHORT_LIFE_MS ? this.#shortLives + 1 : 0
+    const diedOfStart = current.server === null && exit.aliveMs < SHORT_LIFE_MS
+    this.#shortLives = diedOfStart ? this.#shortLives + 1 : 0
     this.#waits.look({ kind: 'ended', how: exit.how, last: current.observed })
     if (this.#opened !== null && this.#shortLives >= FIRST_STARTS_MAX) {
       this.#tellOpened({ kind: 'failed', reason: `the serving process ended (${exit.how})` })

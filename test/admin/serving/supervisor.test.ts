@@ -139,6 +139,20 @@ t.test('opens, answers waits, collects, stops', async (t) => {
   t.equal(supervisor.status().pid, null)
 })
 
+t.test('a process that served is replaced at once, however often it dies', async (t) => {
+  const { supervisor } = supervise(t)
+  supervisor.publish(desired(1, ['ok']))
+  supervisor.start()
+  await supervisor.open()
+  const startMs = performance.now()
+  for (let death = 1; death <= 5; death++) {
+    const { pid } = supervisor.status()
+    process.kill(pid ?? 0, 'SIGKILL')
+    t.not(await listeningPid(supervisor, pid), null)
+  }
+  t.ok(performance.now() - startMs < 2_500, 'no delay grows from death to death')
+})
+
 t.test('a process that dies is replaced and told the newest state', async (t) => {
   const { supervisor } = supervise(t)
   supervisor.publish(desired(1, ['ok']))
