@@ -11,9 +11,8 @@ import { ID_RULE, isGenerationId } from '../../core/base/ids.ts'
 import type { ForgeOutcome } from '../contracts.ts'
 import type { Context, ImportStatus } from '../operations/context.ts'
 import { journalView } from '../operations/generations.ts'
-import { exists, moveDurably } from '../store/files.ts'
+import { exists, moveDurably, syncTree } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
-import { syncTree } from './tree.ts'
 
 /** Free space that an import leaves: the state must always be writable. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024

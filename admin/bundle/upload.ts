@@ -4,12 +4,13 @@
  */
 
 import { createWriteStream } from 'node:fs'
-import { open, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import busboy from 'busboy'
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { LIMITS } from '../../core/config/limits.ts'
+import { syncPath } from '../store/files.ts'
 import { diskFailure } from './import.ts'
 
 /** The form field that carries the archive. */
@@ -38,7 +39,7 @@ export interface UploadSource {
 export async function receiveUpload(source: UploadSource, path: string): Promise<Upload> {
   try {
     const upload = await receive(source, path)
-    await flush(path)
+    await syncPath(path)
     return upload
   } catch (error) {
     await rm(path, { force: true })
@@ -146,15 +147,6 @@ function parserOf(contentType: string): busboy.Busboy {
     })
   } catch (error) {
     throw invalid(messageOf(error))
-  }
-}
-
-async function flush(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 

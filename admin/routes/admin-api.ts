@@ -7,11 +7,11 @@ import { nowMs } from '../../core/base/clock.ts'
 import { AppError, toAppError } from '../../core/base/errors.ts'
 import { newRequestId } from '../../core/base/ids.ts'
 import { LIMITS } from '../../core/config/limits.ts'
+import { refusedKind } from '../../core/http/content.ts'
 import type { Answer } from '../../core/http/exchange.ts'
 import type { StreamingExchange } from '../../core/http/node-exchange.ts'
 import type { StreamingHandler } from '../../core/http/node-http.ts'
 import { failure } from './answers.ts'
-import { requireJson } from './bodies.ts'
 import type { AdminApiOptions, Call, CallHandler } from './call.ts'
 import * as generations from './generations.ts'
 import * as keys from './keys.ts'
@@ -70,7 +70,9 @@ function serve(api: AdminApiOptions, routed: Routed, finish: Finish): void {
     )
   }
   if (route.body === 'json') {
-    requireJson(exchange.header('content-type'), exchange.header('content-encoding'))
+    const encoding = exchange.header('content-encoding')
+    const refused = refusedKind(exchange.header('content-type'), encoding)
+    if (refused !== null) throw refused
     exchange.readBody(LIMITS.adminBodyBytesMax, run)
   } else {
     run(NO_BODY)

@@ -27,10 +27,8 @@ export const CreateAuthKeySchema = Type.Object(
   strict,
 )
 
-const JSON_KIND = /^(|\*\/\*|text\/plain|application\/([\w.-]*\+?)?json)$/
 /** A hostile body of 10,000 wrong ids is answered with these. */
 const ERRORS_MAX = 32
-const UTF8_NAMES = ['utf-8', 'utf8', 'us-ascii', 'ascii']
 
 export class BodyReader<Schema extends TSchema> {
   readonly #validate: ValidateFunction
@@ -47,20 +45,6 @@ export class BodyReader<Schema extends TSchema> {
     const detail = faults.map(({ reason }) => reason).join('; ')
     throw new AppError('ERR_PARAMETER_INVALID', detail.slice(0, 1_000), faults)
   }
-}
-
-/** Missing, any JSON and plain text are read as JSON: clients send bodies without a type. */
-export function requireJson(contentType: string, contentEncoding: string): void {
-  if (contentEncoding !== '' && contentEncoding.toLowerCase() !== 'identity') {
-    throw new AppError('ERR_BODY_TYPE', 'send the body without Content-Encoding')
-  }
-  const [kind = '', ...parameters] = contentType.toLowerCase().split(';')
-  if (!JSON_KIND.test(kind.trim())) {
-    throw new AppError('ERR_BODY_TYPE', 'send JSON, with Content-Type: application/json')
-  }
-  const charset = parameters.find((parameter) => parameter.trim().startsWith('charset='))
-  const name = charset?.split('=')[1]?.trim().replaceAll('"', '') ?? 'utf-8'
-  if (!UTF8_NAMES.includes(name)) throw new AppError('ERR_BODY_TYPE', 'JSON is UTF-8')
 }
 
 function parse(bytes: Uint8Array): unknown {

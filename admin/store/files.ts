@@ -1,10 +1,13 @@
 /** File system steps that survive the loss of power, which plain calls do not. */
 
-import { appendFile, mkdir, open, rename, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { appendFile, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 
-/** Makes the entries of a directory durable: a rename survives power loss only after this. */
-export async function syncDirectory(path: string): Promise<void> {
+/**
+ * Makes a file's bytes durable, or a directory's entries: a rename survives the loss of power only
+ * after the latter.
+ */
+export async function syncPath(path: string): Promise<void> {
   const handle = await open(path, 'r')
   try {
     await handle.sync()
@@ -13,13 +16,28 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
+/** Flushes all below and including a directory; returns the bytes of its files. */
+export async function syncTree(directory: string): Promise<number> {
+  let bytes = 0
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name)
+    if (entry.isDirectory()) bytes += await syncTree(path)
+    else {
+      await syncPath(path)
+      bytes += (await stat(path)).size
+    }
+  }
+  await syncPath(directory)
+  return bytes
+}
+
 /** Moves a finished directory to its place, so that after a crash it is there whole or not. */
 export async function moveDurably(from: string, to: string): Promise<void> {
   await mkdir(dirname(to), { recursive: true, mode: 0o700 })
-  await syncDirectory(dirname(dirname(to)))
+  await syncPath(dirname(dirname(to)))
   await rename(from, to)
-  await syncDirectory(dirname(to))
-  await syncDirectory(dirname(from))
+  await syncPath(dirname(to))
+  await syncPath(dirname(from))
 }
 
 export async function exists(path: string): Promise<boolean> {
@@ -32,5 +50,5 @@ export async function exists(path: string): Promise<boolean> {
 /** Adds to a file that only the owner can read. */
 export async function appendDurably(path: string, text: string): Promise<void> {
   await appendFile(path, text, { mode: 0o600, flush: true })
-  await syncDirectory(dirname(path))
+  await syncPath(dirname(path))
 }

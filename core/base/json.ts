@@ -1,4 +1,4 @@
-/** Questions about JSON that several parts ask: of its text before it is parsed, and of its values. */
+/** Questions that several parts ask: about JSON text before it is parsed, and about its values. */
 
 const QUOTE = 34
 const BACKSLASH = 92

@@ -6,6 +6,7 @@
 import type { ErrorObject } from 'ajv'
 import type { Fault } from '../base/errors.ts'
 import { ID_PATTERN, ID_RULE } from '../base/ids.ts'
+import { isObject } from '../base/json.ts'
 
 /** `/endpoints/0/id` -> `endpoints[0].id`; '' stands for the whole file. */
 function pathOf(pointer: string): string {
@@ -190,8 +191,4 @@ function branchesOf(union: ErrorObject): readonly unknown[] {
 
 function get(value: unknown, key: string): unknown {
   return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -17,9 +17,9 @@ import {
   targetOf,
   whyUnroutable,
 } from '../engine/routing.ts'
+import { refusedKind } from '../http/content.ts'
 import type { Exchange } from '../http/exchange.ts'
 import type { Recorder } from '../metrics/recorder.ts'
-import { isReadable } from './content.ts'
 
 // A newcomer's first mistakes; they tell a stranger nothing that is not in every manual.
 const HOW_TO_SEND = 'send it as Authorization: Bearer KEY'
@@ -50,13 +50,9 @@ export function queryHandler(options: QueryOptions): (exchange: Exchange) => voi
 
 /** Brings a prediction into its lane, or says why not. */
 function predict(exchange: Exchange, route: Route, options: QueryOptions): AppError | null {
-  if (!isReadable(exchange.header('content-type'))) {
-    return new AppError('ERR_BODY_TYPE', 'send JSON in UTF-8, with Content-Type: application/json')
-  }
   const encoding = exchange.header('content-encoding')
-  if (encoding !== '' && encoding !== 'identity') {
-    return new AppError('ERR_BODY_TYPE', 'send the body without Content-Encoding')
-  }
+  const refused = refusedKind(exchange.header('content-type'), encoding)
+  if (refused !== null) return refused
   const target = targetOf(route, Math.random)
   if (target === null)
     return new AppError('ERR_NO_GENERATION', `switch "${route.serviceId}" to one`)

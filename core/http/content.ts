@@ -1,13 +1,24 @@
-/** Which bodies the query API reads: JSON in UTF-8, however it is labelled. */
+/** Which bodies both APIs read: JSON in UTF-8, however it is labelled, and not compressed. */
+
+import { AppError } from '../base/errors.ts'
 
 const CACHE_MAX = 256
 const known = new Map<string, boolean>()
+
+/** Why a body of this kind is not read, or null. */
+export function refusedKind(contentType: string, contentEncoding: string): AppError | null {
+  if (!isReadable(contentType)) {
+    return new AppError('ERR_BODY_TYPE', 'send JSON in UTF-8, with Content-Type: application/json')
+  }
+  if (contentEncoding === '' || contentEncoding.toLowerCase() === 'identity') return null
+  return new AppError('ERR_BODY_TYPE', 'send the body without Content-Encoding')
+}
 
 /**
  * True for no type at all, any type, text and JSON of every kind; false for forms and for charsets
  * other than UTF-8. Clients send one of a few values, so the answer is remembered.
  */
-export function isReadable(contentType: string): boolean {
+function isReadable(contentType: string): boolean {
   const remembered = known.get(contentType)
   if (remembered !== undefined) return remembered
   const readable = judge(contentType.toLowerCase())
