@@ -49,7 +49,7 @@ export function openAdminApi(options: AdminOptions): Promise<NodeHttpServer> {
       port: config.adminPort,
       tlsCert: config.tlsCert,
       tlsKey: config.tlsKey,
-      connectionsMax: CONNECTIONS_MAX,
+      connectionsMax: Math.min(CONNECTIONS_MAX, config.connectionsMax),
       budget: new BodyBudget(BODY_BYTES_TOTAL_MAX),
       version,
       logger,

@@ -16,11 +16,11 @@ import type { Logger } from '../core/base/logger.ts'
 import { type Config, readConfig } from '../core/config/config.ts'
 import { findProgram } from './bundle/child-limits.ts'
 import { greetingText } from './greeting.ts'
+import { withinOpenFiles } from './open-files.ts'
 import { forkServe } from './serving/serve-process.ts'
 import { type RunningNode, startNode } from './startup.ts'
 
 const HERE = dirname(fileURLToPath(import.meta.url))
-const OPEN_FILES_MIN = 16_384
 /** Ctrl-C under npm signals twice, once by the terminal and once by npm: that is one wish. */
 const SAME_SIGNAL_MS = 500
 const WRONG_SETTING = 2
@@ -60,10 +60,9 @@ async function run(config: Config, project: string, version: string): Promise<vo
   process.stderr.on('error', () => {})
   const end = new End(logger)
   end.listenToSignals()
-  warnOfOpenFiles(logger)
   try {
     const node = await startNode({
-      config,
+      config: withinOpenFiles(config, logger),
       version,
       logger,
       launch: forkServe({ entry: join(HERE, '../core/main.js'), execArgv: serveExecArgv() }),
@@ -173,15 +172,6 @@ function forgeOptions() {
 /** Ours, but a debugger's port can be had only once. */
 function serveExecArgv(): string[] {
   return process.execArgv.filter((arg) => !arg.startsWith('--inspect'))
-}
-
-/** Node has raised the soft limit to the hard one by now, so this is what counts. */
-function warnOfOpenFiles(logger: Logger): void {
-  if (!existsSync('/proc/self/limits')) return
-  const limits = readFileSync('/proc/self/limits', 'utf8')
-  const soft = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? OPEN_FILES_MIN)
-  if (soft >= OPEN_FILES_MIN) return
-  logger.warn({ openFiles: soft, wanted: OPEN_FILES_MIN }, 'few open files: raise "ulimit -n"')
 }
 
 /** The compiled file is in dist/ or in another build directory, whose package.json is a link. */

@@ -15,8 +15,10 @@ import {
   symlinkSync,
 } from 'node:fs'
 import { get } from 'node:https'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Client, demoBundle } from '../tools/client.ts'
 import { readyLine, startNode, startProcess } from '../tools/node.ts'
@@ -93,6 +95,31 @@ function withoutUws(folder: string): string {
   })
   return join(folder, 'dist/core/main.js')
 }
+
+t.test('more connections than files: the node refuses the rest, and goes on', async (t) => {
+  const limited = ['bash', '-c', 'ulimit -n 256 && exec "$0" "$@"']
+  const started = startProcess(t, {}, [...limited, process.execPath, compiled('core/main.ts')])
+  const ready = await readyLine(started)
+  t.match(started.log(), /few open files/)
+  const { adminKey, home, log } = started
+  const client = new Client({ ...ready, adminKey, home, log, stop: () => started.ended })
+  const port = Number(new URL(ready.url).port)
+  const sockets = Array.from({ length: 400 }, () => connect(port, '127.0.0.1'))
+  t.teardown(() => sockets.forEach((socket) => void socket.destroy()))
+  let closed = 0
+  for (const socket of sockets) {
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      closed += 1
+    })
+    socket.resume()
+  }
+  while (closed < 272) await sleep(10)
+  await sleep(50)
+  t.equal(closed, 272, 'half of the files is for connections')
+  await client.deploy('iris', 'v1', demoBundle('iris-v1.zip'))
+  t.match(await client.admin('GET', '/services/iris'), { body: { pools: [{ state: 'active' }] } })
+})
 
 t.test('without a binary of uWebSockets.js queries are served, and the log says so', async (t) => {
   const program = withoutUws(temporary(t))
