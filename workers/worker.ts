@@ -5,8 +5,9 @@
 
 import { threadId, workerData } from 'node:worker_threads'
 import { nowMs } from '../core/base/clock.ts'
-import { type ErrorCode, messageOf } from '../core/base/errors.ts'
+import type { ErrorCode } from '../core/base/errors.ts'
 import type { EndpointPlan } from '../core/bundle/plan.ts'
+import { shortReason } from './forge/reasons.ts'
 import { openPredictor, type Predictor } from './onnx/predictor.ts'
 import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from './protocol.ts'
 
@@ -26,7 +27,8 @@ export default async function work(task: WorkerTask): Promise<WorkerOutcome> {
         return await release()
     }
   } catch (error) {
-    return { kind: 'failed', code: failureCode(task), detail: messageOf(error) }
+    // Callers of the service may read it, so it names no path of this machine.
+    return { kind: 'failed', code: failureCode(task), detail: shortReason(error) }
   }
 }
 

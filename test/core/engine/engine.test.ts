@@ -8,8 +8,9 @@
 
 import { rmSync } from 'node:fs'
 import t from 'tap'
-import { sleep, until } from '../../tools/dispatching.ts'
+import { sleep } from '../../tools/dispatching.ts'
 import { type Reply, serving } from '../../tools/serving.ts'
+import { until } from '../../tools/waiting.ts'
 
 t.test('load, warm, active, and an answer', async (t) => {
   const { engine, ask, generation, apply, states, changes } = serving(t)
@@ -102,7 +103,7 @@ t.test('switches to generations that are loaded and closed each time', async (t)
 })
 
 t.test('a generation that cannot load says why and disturbs nobody', async (t) => {
-  const { engine, ask, generation, apply, states, reasonOf } = serving(t)
+  const { engine, folder, ask, generation, apply, states, reasonOf } = serving(t)
   const good = generation('good', {})
   const broken = [
     generation('absent', { file: 'nowhere.onnx' }),
@@ -115,6 +116,7 @@ t.test('a generation that cannot load says why and disturbs nobody', async (t) =
   for (const { generationId } of broken) {
     t.equal(states()[generationId], 'failed')
     t.ok(reasonOf(generationId), `${generationId}: ${reasonOf(generationId)}`)
+    t.notMatch(reasonOf(generationId), folder, 'callers learn no path of this machine')
   }
   t.match(reasonOf('bad-warm-up'), /endpoint score failed its warm-up: feature "x0" is missing/)
   t.match(await ask(3), { generation: 'good', prediction: 3 })

@@ -6,14 +6,15 @@
  * body; never inside a model, since that would end the process.
  */
 
-import { spawnSync } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { sleep, until } from '../../tools/dispatching.ts'
+import { sleep } from '../../tools/dispatching.ts'
 import { compiled } from '../../tools/paths.ts'
 import { jobOf } from '../../tools/plans.ts'
 import { serving } from '../../tools/serving.ts'
+import { until } from '../../tools/waiting.ts'
 
 /** Every thread that is started in this process, newest last. */
 const threads: Worker[] = []
@@ -83,13 +84,10 @@ t.test('a pool whose threads are lost again and again is given up, with a reason
   t.equal(await engine.close(), true)
 })
 
-t.test('without files for a thread a load fails, and the next one goes through', async (t) => {
-  const limited = limitFiles(200)
-  if (limited === null) {
-    t.skip('needs prlimit')
-    return
-  }
-  t.teardown(limited)
+const skip = existsSync('/proc/self/limits') ? false : 'limits are set by prlimit, on Linux'
+
+t.test('without files for a thread a load fails, the next goes through', { skip }, async (t) => {
+  t.teardown(limitFiles(200))
   const { engine, ask, generation, apply, states, reasonOf } = serving(t)
   const [a, b] = [generation('a', {}), generation('b', { factor: 2 })]
   await apply({ hold: [a], map: 'a' })
@@ -140,16 +138,14 @@ async function thread(t: { teardown(end: () => unknown): void }, workerData: obj
     })
 }
 
-/** Lowers this process's own limit; gives back what undoes it, or null where that cannot be. */
-function limitFiles(limit: number): (() => void) | null {
-  const set = (soft: string): boolean => {
-    const args = ['--pid', String(process.pid), `--nofile=${soft}:`]
-    return spawnSync('prlimit', args).status === 0
-  }
-  if (!set(String(limit))) return null
+/** Lowers this process's own limit; gives back what undoes it. */
+function limitFiles(limit: number): () => void {
   const limits = readFileSync('/proc/self/limits', 'utf8')
-  const hard = /^Max open files\s+\d+\s+(\d+)/m.exec(limits)?.[1] ?? ''
-  return () => void set(hard)
+  const before = /^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? ''
+  const set = (soft: string) =>
+    execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${soft}:`])
+  set(String(limit))
+  return () => set(before)
 }
 
 /** All descriptors that are left. */
