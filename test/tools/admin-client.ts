@@ -20,6 +20,7 @@ import {
   openControlPlane,
   temporaryDirectory,
 } from './control-plane.ts'
+import { until } from './waiting.ts'
 
 /** What the tests look into; each answer has some of it. */
 interface ReplyBody {
@@ -144,10 +145,6 @@ export async function rawExchange(port: number, bytes: string): Promise<string> 
   await sleep(20)
   socket.destroy()
   return text
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  for (let waitedMs = 0; waitedMs < 3_000 && !condition(); waitedMs += 5) await sleep(5)
 }
 
 /** Sends half of what it declares and leaves; returns when the node has noticed. */

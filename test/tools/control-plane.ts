@@ -15,7 +15,6 @@ import { createAdminApi } from '../../admin/routes/admin-api.ts'
 import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import { type Logger, SILENT } from '../../core/base/logger.ts'
-import type { GenerationPlan } from '../../core/bundle/plan.ts'
 import type {
   DesiredState,
   GenerationState,
@@ -26,6 +25,7 @@ import { BodyBudget } from '../../core/http/body-budget.ts'
 import { NodeHttpServer } from '../../core/http/node-http.ts'
 import { MetricsStore } from '../../core/metrics/store.ts'
 import type { ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
+import { endpoint, generationPlan, prediction } from './plans.ts'
 
 const DRAIN_MS = 20
 const TICK_MS = 2
@@ -203,36 +203,9 @@ export class MemoryForge implements Forge {
   }
 }
 
-const PLAN: GenerationPlan = {
-  planVersion: 1,
+const PLAN = generationPlan([endpoint(prediction({ kind: 'RAW', model: 'model.onnx' }))], {
   authorization: { method: 'API_KEYS', keys: [] },
-  threads: null,
-  endpoints: [
-    {
-      id: 'score',
-      type: 'STD_PREDICTION',
-      modelRef: 'model.onnx',
-      timeoutMs: 1_000,
-      queue: { maxRequests: 10, maxBytes: 1_000 },
-      worstBatchMs: 0,
-      prediction: {
-        kind: 'RAW',
-        model: 'model.onnx',
-        inputs: [],
-        features: [],
-        outputs: [],
-        label: null,
-        probabilities: null,
-        value: null,
-        classes: [],
-        threshold: null,
-        batchable: true,
-        maxRows: 64,
-      },
-      warmUp: [],
-    },
-  ],
-}
+})
 
 const REPORT = {
   forgedOn: 1,

@@ -13,15 +13,6 @@ export async function turn(): Promise<void> {
   for (let i = 0; i < 3; i++) await new Promise<void>((resolve) => setImmediate(resolve))
 }
 
-/** Waits for a condition, not for a time; fails after five seconds. */
-export async function until(condition: () => boolean): Promise<void> {
-  const endMs = performance.now() + 5_000
-  while (!condition()) {
-    if (performance.now() > endMs) throw new Error(`waited in vain for ${condition}`)
-    await sleep(1)
-  }
-}
-
 export function bodyOf(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text))
 }

@@ -10,6 +10,7 @@ import { BodyBudget } from '../../core/http/body-budget.ts'
 import type { Exchange, Handler } from '../../core/http/exchange.ts'
 import { loadUws, UwsServer } from '../../core/http/uws.ts'
 import { post, RawClient } from './raw-http.ts'
+import { until } from './waiting.ts'
 
 export interface Listening {
   readonly port: number
@@ -109,15 +110,6 @@ function serve(
 
 function isCode(text: string): text is keyof typeof ERROR_TABLE {
   return text in ERROR_TABLE
-}
-
-/** Waits for a condition; fails after five seconds. */
-export async function until(condition: () => boolean): Promise<void> {
-  const endMs = performance.now() + 5_000
-  while (!condition()) {
-    if (performance.now() > endMs) throw new Error(`waited in vain for ${condition}`)
-    await new Promise((resolve) => setTimeout(resolve, 2))
-  }
 }
 
 /** After whatever went before: the server answers, owes nothing and holds nothing. */

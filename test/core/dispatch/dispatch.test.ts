@@ -11,7 +11,8 @@ import { AppError, ERROR_TABLE } from '../../../core/base/errors.ts'
 import { packBatch } from '../../../core/dispatch/batch.ts'
 import { type Lane, Pending } from '../../../core/dispatch/lane.ts'
 import { pick } from '../../../core/dispatch/scheduler.ts'
-import { Asker, bodyOf, setUp, sleep, turn, until } from '../../tools/dispatching.ts'
+import { Asker, bodyOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
+import { until } from '../../tools/waiting.ts'
 
 function accept(lane: Lane, asker: Asker, body = 'x'): Pending {
   const entered = lane.enter(asker, bodyOf(body))

@@ -9,7 +9,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { Fifo } from '../../../core/dispatch/fifo.ts'
 import { type Lane, Pending } from '../../../core/dispatch/lane.ts'
-import { Asker, bodyOf, setUp, sleep, turn, until } from '../../tools/dispatching.ts'
+import { Asker, bodyOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
+import { until } from '../../tools/waiting.ts'
 
 t.test('Fifo behaves as an array does', async (t) => {
   const seed = Date.now() | 0

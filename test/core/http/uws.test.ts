@@ -7,8 +7,9 @@
 
 import t from 'tap'
 import { AppError } from '../../../core/base/errors.ts'
-import { healthy, type Listening, listening, until } from '../../tools/listening.ts'
+import { healthy, type Listening, listening } from '../../tools/listening.ts'
 import { CHUNKED, head, post, RawClient, refused } from '../../tools/raw-http.ts'
+import { until } from '../../tools/waiting.ts'
 
 const LIMIT = 3_000_000
 const clients: RawClient[] = []

@@ -10,10 +10,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { digestOf } from '../../../core/auth/credentials.ts'
 import { queryHandler } from '../../../core/query/handler.ts'
-import { until } from '../../tools/dispatching.ts'
 import { listening } from '../../tools/listening.ts'
 import { RawClient } from '../../tools/raw-http.ts'
 import { serving } from '../../tools/serving.ts'
+import { until } from '../../tools/waiting.ts'
 
 const BASE = '/public/api/v1/svc/score'
 const { engine, recorder, folder, generation, apply } = serving(t)

@@ -6,44 +6,16 @@
  * (SEED=… repeats a run).
  */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import {
-  bytesField,
-  integerField,
-  type Piece,
-  textField,
-} from '../../../workers/forge/onnx-wire.ts'
+import { bytesField, integerField, textField } from '../../../workers/forge/onnx-wire.ts'
 import { modelFacts, rewriteZipMaps } from '../../../workers/forge/zipmap.ts'
+import { modelFiles, raw } from '../../tools/model-files.ts'
 import { type ModelSpec, onnxModel } from '../../tools/onnx-builder.ts'
 import { SHARED } from '../../tools/paths.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'switchyard-scan-'))
-t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-
-let count = 0
-
-function newPath(): string {
-  count += 1
-  return join(folder, `${count}.onnx`)
-}
-
-function fileOf(bytes: Uint8Array): string {
-  const path = newPath()
-  writeFileSync(path, bytes)
-  return path
-}
-
-async function rewrite(bytes: Uint8Array) {
-  const out = newPath()
-  return { out, result: await rewriteZipMaps(fileOf(bytes), out) }
-}
-
-function raw(...parts: readonly (readonly Piece[])[]): Buffer {
-  return Buffer.concat(parts.flat().map((piece) => (Buffer.isBuffer(piece) ? piece : Buffer.of())))
-}
+const { fileOf, newPath, rewrite } = modelFiles(t)
 
 const x = { name: 'x', type: 'float', shape: [null, 2] } as const
 const scores = { name: 'scores', type: 'float', shape: [null, 3] } as const

@@ -5,8 +5,7 @@
  * Method: real models and small ones made here, run through ONNX Runtime before and after.
  */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { GRAPH, MODEL, OPSET } from '../../../workers/forge/onnx-fields.ts'
@@ -15,13 +14,13 @@ import {
   edited,
   type Field,
   integerField,
-  type Piece,
   textField,
   WireFile,
   writePieces,
 } from '../../../workers/forge/onnx-wire.ts'
 import { modelFacts, rewriteZipMaps } from '../../../workers/forge/zipmap.ts'
 import { openModel, Tensor } from '../../../workers/onnx/session.ts'
+import { modelFiles, raw } from '../../tools/model-files.ts'
 import {
   type Attribute,
   type ModelSpec,
@@ -30,30 +29,7 @@ import {
 } from '../../tools/onnx-builder.ts'
 import { SHARED } from '../../tools/paths.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'switchyard-zipmap-'))
-t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-
-let count = 0
-
-function newPath(): string {
-  count += 1
-  return join(folder, `${count}.onnx`)
-}
-
-function fileOf(bytes: Uint8Array): string {
-  const path = newPath()
-  writeFileSync(path, bytes)
-  return path
-}
-
-async function rewrite(bytes: Uint8Array) {
-  const out = newPath()
-  return { out, result: await rewriteZipMaps(fileOf(bytes), out) }
-}
-
-function raw(...parts: readonly (readonly Piece[])[]): Buffer {
-  return Buffer.concat(parts.flat().map((piece) => (Buffer.isBuffer(piece) ? piece : Buffer.of())))
-}
+const { fileOf, newPath, rewrite } = modelFiles(t)
 
 const labelled = (labels: Attribute): NodeSpec => ({
   op: 'LinearClassifier',
