@@ -21,17 +21,7 @@ export interface ServiceSummaryView {
   readonly generationCount: number
 }
 
-export interface PoolView {
-  readonly generationId: string
-  readonly state: string
-  readonly reason: string | null
-  readonly threads: number
-  readonly threadsLost: number
-  readonly loadMs: number | null
-  readonly queued: number
-  readonly running: number
-  readonly stoppedEndpoints: readonly string[]
-}
+export type PoolView = Omit<ObservedGeneration, 'serviceId'>
 
 export interface ServiceView extends ServiceSummaryView {
   /** Of the active generation. */

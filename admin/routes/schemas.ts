@@ -4,6 +4,7 @@
  */
 
 import { type TSchema, Type } from '@sinclair/typebox'
+import { ENDPOINT_TYPES } from '../../core/bundle/manifest.ts'
 import { CreateAuthKeySchema, CreateServiceSchema } from './bodies.ts'
 
 const Time = Type.Integer({ format: 'int64', description: 'Milliseconds since the epoch.' })
@@ -11,18 +12,7 @@ const Count = Type.Integer({ minimum: 0 })
 
 const Endpoint = Type.Object({
   id: Type.String(),
-  type: Type.String({
-    enum: [
-      'STD_PREDICTION',
-      'CUSTOM_PREDICTION',
-      'R_PREDICTION',
-      'CUSTOM_R_PREDICTION',
-      'SQL_QUERY',
-      'DATASET_LOOKUP',
-      'R_FUNCTION',
-      'PYTHON_FUNCTION',
-    ],
-  }),
+  type: Type.String({ enum: [...ENDPOINT_TYPES] }),
   modelRef: Type.String({ description: 'The model that this endpoint uses.' }),
 })
 

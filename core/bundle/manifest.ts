@@ -13,7 +13,7 @@ const strict = { additionalProperties: false }
 /** Path inside the bundle: forward slashes, no leading slash; checked again when unpacking. */
 const FilePath = Type.String({ minLength: 1, maxLength: 1024 })
 
-const ENDPOINT_TYPES = [
+export const ENDPOINT_TYPES = [
   'STD_PREDICTION',
   'CUSTOM_PREDICTION',
   'R_PREDICTION',

@@ -272,7 +272,8 @@ function newBuffer(datatype: Datatype, size: number): Buffer2d {
   return { kind: 'number', data: new NumberArrayType(size) }
 }
 
-const NUMBER_ARRAYS = {
+/** What holds the values of an element type; truth values are bytes. */
+export const NUMBER_ARRAYS = {
   float32: Float32Array,
   float64: Float64Array,
   int8: Int8Array,

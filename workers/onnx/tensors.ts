@@ -4,7 +4,7 @@
  */
 
 import type { Datatype, TensorSpec } from '../../core/bundle/plan.ts'
-import { isPassable, rangeOf } from './columns.ts'
+import { isPassable, NUMBER_ARRAYS, rangeOf } from './columns.ts'
 import { type Feeds, type Fetched, Tensor } from './session.ts'
 
 /** A tensor that does not fit; the message names the input and the reason. */
@@ -123,7 +123,7 @@ type NumericType = Exclude<Datatype, 'string' | 'bool' | 'int64' | 'uint64'>
 function toNumbers(values: readonly unknown[], spec: TensorSpec, datatype: NumericType) {
   const [lowest, highest] = rangeOf(datatype)
   const integral = !datatype.startsWith('float')
-  const data = new ARRAYS[datatype](values.length)
+  const data = new NUMBER_ARRAYS[datatype](values.length)
   for (let i = 0; i < values.length; i++) {
     const value = values[i]
     const fits = typeof value === 'number' && value >= lowest && value <= highest
@@ -150,17 +150,6 @@ function wrong(spec: TensorSpec, value: unknown, wanted: string): TensorRefused 
   const got = text.length > 60 ? `${text.slice(0, 57)}...` : text
   return new TensorRefused(`input "${spec.name}" holds ${got}, which is not ${wanted}`)
 }
-
-const ARRAYS = {
-  float32: Float32Array,
-  float64: Float64Array,
-  int8: Int8Array,
-  uint8: Uint8Array,
-  int16: Int16Array,
-  uint16: Uint16Array,
-  int32: Int32Array,
-  uint32: Uint32Array,
-} as const
 
 /** `{"outputs": {name: {datatype, shape, data}}}`: floats that are not finite become null. */
 export function encodeTensors(outputs: Fetched, specs: readonly TensorSpec[]): string {
