@@ -50,7 +50,7 @@ export function newUwsContext(settings: UwsSettings): UwsContext {
 /** A character takes up to four bytes. */
 const AT_ONCE_CHARS = LIMITS.answerBytesAtOnce / 4
 
-/** First size of the buffer of a body that comes in pieces; it doubles as it fills. */
+/** First size of the buffer of a body that comes in pieces, unless less is declared. */
 const PIECES_BYTES_MIN = 4_096
 
 export class UwsExchange implements Exchange {
@@ -97,18 +97,28 @@ export class UwsExchange implements Exchange {
   }
 
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void {
-    if (Number(this.header('content-length')) > limitBytes) {
+    const declaredBytes = Number(this.header('content-length'))
+    if (declaredBytes > limitBytes) {
       this.#refuseBody('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`)
       return
     }
+    const bytesMax = declaredBytes > 0 ? declaredBytes : limitBytes
     let body: Buffer | null = null
+    let size = 0
     this.#res.onData((chunk, isLast) => {
       if (this.#done) return
-      const at = this.#bodyBytes
-      if (!this.#take(chunk.byteLength, limitBytes)) return
-      const size = this.#bodyBytes
+      const at = size
+      size += chunk.byteLength
+      if (size > limitBytes) {
+        this.#refuseBody('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`)
+        return
+      }
       // The chunk's memory is the socket's: what is to stay must be copied now.
-      if (body === null || body.length < size) body = grown(body, at, isLast ? size : 2 * size)
+      if (body === null || body.length < size) {
+        const room = isLast ? size : roomFor(size, bytesMax)
+        if (!this.#take(room)) return
+        body = grown(body, at, room)
+      }
       body.set(new Uint8Array(chunk), at)
       if (isLast) this.#handOver(body.length === size ? body : body.subarray(0, size), done)
     })
@@ -153,16 +163,13 @@ export class UwsExchange implements Exchange {
     return this.#req
   }
 
-  #take(bytes: number, limitBytes: number): boolean {
-    if (this.#bodyBytes + bytes > limitBytes) {
-      this.#refuseBody('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`)
-      return false
-    }
-    if (!this.#context.budget.tryTake(bytes)) {
+  /** Of the budget goes what the buffer takes, which is more than what has come so far. */
+  #take(bytes: number): boolean {
+    if (!this.#context.budget.tryTake(bytes - this.#bodyBytes)) {
       this.#refuseBody('ERR_BUDGET_FULL', null)
       return false
     }
-    this.#bodyBytes += bytes
+    this.#bodyBytes = bytes
     return true
   }
 
@@ -276,11 +283,15 @@ function writeCorked(): void {
   res?.end(text, close)
 }
 
+/** Twice what is there, so that a body of many pieces is copied a few times only. */
+function roomFor(size: number, bytesMax: number): number {
+  return Math.max(size, Math.min(bytesMax, Math.max(2 * size, PIECES_BYTES_MIN)))
+}
+
 /** A copy of the first `used` bytes with room for `size`. */
 function grown(body: Buffer | null, used: number, size: number): Buffer {
-  if (body === null) return Buffer.allocUnsafe(size)
-  const next = Buffer.allocUnsafe(Math.max(size, PIECES_BYTES_MIN))
-  body.copy(next, 0, 0, used)
+  const next = Buffer.allocUnsafe(size)
+  body?.copy(next, 0, 0, used)
   return next
 }
 

@@ -247,6 +247,20 @@ t.test('a full budget answers 503 and is whole again when all is over', async (t
   small.close()
 })
 
+t.test(
+  'the budget counts the room that a body in pieces takes, not what has come of it',
+  async (t) => {
+    const room = await listening({ limitBytes: 100_000, budgetBytes: 150_000 })
+    const slow = client(room.port).send(head('Content-Length: 90000'), 'x'.repeat(50_001))
+    await until(() => room.budget.usedBytes > 50_001)
+    t.ok(room.budget.usedBytes <= 90_000, 'never more than the body can become')
+    slow.send('x'.repeat(39_999))
+    t.equal((await slow.answers())[0]?.status, 200)
+    t.equal(room.budget.usedBytes, 0)
+    room.close()
+  },
+)
+
 t.test('after stopListening: no new connections, answers close theirs', async (t) => {
   const leaving = await listening({ limitBytes: 1_000 })
   const kept = client(leaving.port)
