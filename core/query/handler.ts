@@ -9,14 +9,7 @@ import { AppError } from '../base/errors.ts'
 import { Pending } from '../dispatch/lane.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Generation } from '../engine/generation.ts'
-import {
-  QUERY_BASE,
-  type Route,
-  type Routing,
-  type Target,
-  targetOf,
-  whyUnroutable,
-} from '../engine/routing.ts'
+import { QUERY_BASE, type Route, type Target, targetOf, whyUnroutable } from '../engine/routing.ts'
 import { refusedKind } from '../http/content.ts'
 import type { Exchange } from '../http/exchange.ts'
 import type { Recorder } from '../metrics/recorder.ts'
@@ -57,8 +50,7 @@ function predict(exchange: Exchange, route: Route, options: QueryOptions): AppEr
   if (target === null)
     return new AppError('ERR_NO_GENERATION', `switch "${route.serviceId}" to one`)
   const authorization = exchange.header('authorization')
-  const { routing } = options.engine
-  const denied = authorize(routing, target.generation, route.serviceId, authorization)
+  const denied = authorize(options, target.generation, route.serviceId, authorization)
   if (denied !== null) return denied
   admit(exchange, target, options)
   return null
@@ -91,7 +83,7 @@ function admit(exchange: Exchange, target: Target, options: QueryOptions): void 
 
 /** Null when the caller may ask this generation. */
 function authorize(
-  routing: Routing,
+  { engine, recorder }: QueryOptions,
   generation: Generation,
   serviceId: string,
   authorization: string,
@@ -100,12 +92,15 @@ function authorize(
   const secret = secretOf(authorization)
   if (secret === null) return new AppError('ERR_AUTH_MISSING', HOW_TO_SEND)
   const digest = digestOf(secret)
-  const grant = routing.grants.get(digest)
+  const grant = engine.routing.grants.get(digest)
   if (grant === undefined) {
     return generation.accepts(digest) ? null : new AppError('ERR_AUTH_UNKNOWN', WHICH_KEYS)
   }
-  if (grant.services === null || grant.services.has(serviceId)) return null
-  return new AppError('ERR_AUTH_FORBIDDEN', `the key does not open "${serviceId}"`)
+  if (grant.services !== null && !grant.services.has(serviceId)) {
+    return new AppError('ERR_AUTH_FORBIDDEN', `the key does not open "${serviceId}"`)
+  }
+  recorder.keyUsed(grant.keyId)
+  return null
 }
 
 function refuse(
@@ -126,7 +121,8 @@ function handleOther(exchange: Exchange, options: QueryOptions): void {
     return
   }
   const parts = path?.split('/') ?? []
-  const isQuery = path?.startsWith(`${QUERY_BASE}/`) === true && parts.length >= 7
+  const isWhole = parts.length === 7 || (parts.length === 8 && parts[7] === '')
+  const isQuery = path?.startsWith(`${QUERY_BASE}/`) === true && isWhole
   if (!isQuery || path === null || !isVerb(parts[6])) {
     exchange.replyError(new AppError('ERR_PATH_UNKNOWN', whereElse(path)))
     return
@@ -170,10 +166,11 @@ function isVerb(segment: string | undefined): boolean {
   return segment === 'predict' || segment === 'predict-multi'
 }
 
-/** Segments are decoded once; null when they cannot be. */
+/** Segments are decoded once; null when they cannot be, or when one holds a slash then. */
 function decodedPath(path: string): string | null {
   try {
-    return decodeURIComponent(path)
+    const segments = path.split('/').map((segment) => decodeURIComponent(segment))
+    return segments.some((segment) => segment.includes('/')) ? null : segments.join('/')
   } catch {
     return null
   }

@@ -88,6 +88,8 @@ t.test('paths and verbs', async (t) => {
     [{ path: '/public/api/v1/svc/score' }, 404, 'ERR_PATH_UNKNOWN'],
     [{ path: `${BASE}/explode` }, 404, 'ERR_PATH_UNKNOWN'],
     [{ path: `${BASE}/%zz/predict` }, 404, 'ERR_PATH_UNKNOWN'],
+    [{ path: `${BASE}/predict/more`, body: good }, 404, 'ERR_PATH_UNKNOWN'],
+    [{ path: '/public/api/v1/svc%2Fscore/predict', body: good }, 404, 'ERR_PATH_UNKNOWN'],
     [{ path: '/public/api/v1/svc/%2e%2e/predict' }, 404, 'ERR_ENDPOINT_UNKNOWN'],
     [{ path: '/public/api/v1/svc/other/predict' }, 404, 'ERR_ENDPOINT_UNKNOWN'],
     [{ path: '/public/api/v1/toString/score/predict' }, 404, 'ERR_SERVICE_UNKNOWN'],
@@ -230,5 +232,6 @@ t.test('every answer to a known service is counted once', async (t) => {
   t.equal(counts.get(413), 1, 'a body that the listener refused counts too')
   t.equal(counts.get(401), 7)
   t.equal(counts.get(403), 1)
+  t.same(delta.usedKeys, ['all', 'mine'], 'keys that opened something')
   t.ok((counts.get(200) ?? 0) >= 16)
 })
