@@ -13,6 +13,7 @@ import pino from 'pino'
 import { nowMs } from '../core/base/clock.ts'
 import { AppError } from '../core/base/errors.ts'
 import type { Logger } from '../core/base/logger.ts'
+import { Terminals } from '../core/base/terminals.ts'
 import { type Config, readConfig } from '../core/config/config.ts'
 import { findProgram } from './bundle/child-limits.ts'
 import { greetingText } from './greeting.ts'
@@ -51,11 +52,11 @@ export async function control(): Promise<void> {
 }
 
 async function run(config: Config, project: string, version: string): Promise<void> {
-  const logger = pino(
-    { level: config.logLevel, base: { role: 'control' } },
-    pino.destination({ dest: 2, sync: true }),
-  )
-  // Whoever read our output may be gone; that must not end a node that serves.
+  const destination = pino.destination({ dest: 2, sync: true })
+  const logger = pino({ level: config.logLevel, base: { role: 'control' } }, destination)
+  // Whoever read our output may be gone, as when a terminal is closed; that must not end a node
+  // that serves or keep one from stopping in order.
+  destination.on('error', () => {})
   process.stdout.on('error', () => {})
   process.stderr.on('error', () => {})
   const end = new End(logger)
@@ -89,6 +90,7 @@ class End {
   code = 0
   readonly #logger: Logger
   readonly #wish = new AbortController()
+  readonly #terminals = new Terminals()
   #node: RunningNode | null = null
   #askedMs = 0
 
@@ -136,6 +138,7 @@ class End {
   async #stop(node: RunningNode): Promise<void> {
     await node.stop()
     this.#logger.info({}, 'stopped')
+    if (this.#terminals.lost) process.kill(process.pid, 'SIGKILL')
     process.exit(this.code)
   }
 }

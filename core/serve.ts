@@ -10,6 +10,7 @@ import { assert, assertNever } from './base/assert.ts'
 import { nowMs } from './base/clock.ts'
 import { messageOf } from './base/errors.ts'
 import type { Logger } from './base/logger.ts'
+import { Terminals } from './base/terminals.ts'
 import { type Channel, channelToControl } from './channel/ipc.ts'
 import type { ServeConfig, ToControl, ToServe } from './channel/messages.ts'
 import { Engine } from './engine/engine.ts'
@@ -43,7 +44,10 @@ export function serve(): void {
 }
 
 function newNode(config: ServeConfig, channel: Channel<ToControl, ToServe>): ServingNode {
-  const logger = pino({ level: config.logLevel, base: { role: 'serve' } }, pino.destination(2))
+  const destination = pino.destination(2)
+  // A terminal that was closed takes no more lines; the requests in flight are answered still.
+  destination.on('error', () => {})
+  const logger = pino({ level: config.logLevel, base: { role: 'serve' } }, destination)
   return new ServingNode(config, channel, logger)
 }
 
@@ -52,6 +56,7 @@ class ServingNode {
   readonly #channel: Channel<ToControl, ToServe>
   readonly #logger: Logger
   readonly #recorder = new Recorder()
+  readonly #terminals = new Terminals()
   readonly #engine: Engine
   #listener: QueryListener | null = null
   #revision = 0
@@ -107,8 +112,8 @@ class ServingNode {
     const closed = await Promise.race([this.#engine.close(), this.#closeTooLate(deadlineMs)])
     this.#logger.info({ closed }, 'serving has ended')
     await sleep(POLL_MS)
-    // A thread inside a model would abort an ordinary exit half-way.
-    if (!closed) process.kill(process.pid, 'SIGKILL')
+    // A thread inside a model would abort an ordinary exit half-way; so does a closed terminal.
+    if (!closed || this.#terminals.lost) process.kill(process.pid, 'SIGKILL')
     process.exit(0)
   }
 

@@ -4,9 +4,12 @@
  */
 
 import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { Client, demoBundle } from '../tools/client.ts'
-import { startNode } from '../tools/node.ts'
+import { readyLine, remaining, startNode, startProcess } from '../tools/node.ts'
+import { compiled } from '../tools/paths.ts'
 
 /** The command of the log line that shows a prediction of the demo service. */
 function printedCurl(log: string): string {
@@ -50,4 +53,19 @@ t.test('a restart serves what was active, without another import', async (t) => 
   t.match(services.body, [{ serviceId: 'iris', activeGeneration: 'v1', enabled: true }])
   const health = await new Client(again).admin('GET', '/health')
   t.equal(health.body.status, 'HEALTHY')
+})
+
+const SCRIPT = '/usr/bin/script'
+const noTerminal = process.platform === 'linux' && existsSync(SCRIPT) ? false : 'no script(1) here'
+
+t.test('a terminal that is closed ends the node in order', { skip: noTerminal }, async (t) => {
+  const program = `exec '${process.execPath}' '${compiled('core/main.ts')}'`
+  const started = startProcess(t, {}, [SCRIPT, '-qec', program, '/dev/null'])
+  await readyLine(started)
+  t.ok(started.processes().length >= 3, 'script, control, serve')
+  t.ok(existsSync(join(started.home, 'lock')))
+  started.child.kill('SIGKILL')
+  await started.ended
+  t.same(await remaining(started), [], 'nobody is left')
+  t.notOk(existsSync(join(started.home, 'lock')), 'control stopped in order')
 })
