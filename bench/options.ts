@@ -16,7 +16,7 @@ export interface BenchOptions {
 }
 
 const FLAGS = [
-  ['--quick', 'one minute: 1 and 64 connections, one second each'],
+  ['--quick', '1 and 64 connections, one second each: two minutes, more while others compute'],
   ['--only LIST', `parts to run: ${PARTS.join(',')} (default: all)`],
   ['--connections LIST', 'numbers of connections (default: 1,16,64,256)'],
   ['--seconds N', 'length of one measurement (default: 2, quick: 1)'],
