@@ -50,6 +50,13 @@ export class Catalog {
     for (const item of change.puts) this.#put(item)
   }
 
+  /** Keys that exist, with a newer last use; no change that anybody made. */
+  async touchKeys(records: readonly KeyRecord[]): Promise<void> {
+    const puts = records.map((record) => ({ kind: 'key', record }) as const)
+    await this.#store.touch(puts)
+    for (const item of puts) this.#put(item)
+  }
+
   services(): ServiceRecord[] {
     return sorted([...this.#services.values()].map((entry) => entry.record))
   }

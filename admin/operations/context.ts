@@ -8,9 +8,10 @@ import type { Home } from '../store/home.ts'
 import type { Catalog } from './catalog.ts'
 import type { Publisher } from './publisher.ts'
 
-/** The part of the metrics that operations touch: counts of what is deleted. */
-export interface MetricsForget {
+/** The part of the metrics that operations touch: counts of what is deleted, and uses of keys. */
+export interface OperationMetrics {
   forget(serviceId: string, generationId?: string): void
+  lastUse(keyId: string): number | null
 }
 
 export interface Context {
@@ -19,7 +20,7 @@ export interface Context {
   readonly serving: Serving
   readonly forge: Forge
   readonly home: Home
-  readonly metrics: MetricsForget
+  readonly metrics: OperationMetrics
   readonly logger: Logger
   /** Changes of one service run one after the other. */
   readonly perService: SerialQueues

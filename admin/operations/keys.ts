@@ -3,7 +3,7 @@
 import { digestOf, secretOf } from '../../core/auth/credentials.ts'
 import { assert } from '../../core/base/assert.ts'
 import { wallMs } from '../../core/base/clock.ts'
-import { AppError } from '../../core/base/errors.ts'
+import { AppError, messageOf } from '../../core/base/errors.ts'
 import { newId, newSecret } from '../../core/base/ids.ts'
 import type { AdminKeyRecord, KeyRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
@@ -65,6 +65,24 @@ export async function deleteKey(context: Context, id: string, actor: string): Pr
       removes: [{ kind: 'key', record }],
     })
     await context.publisher.apply()
+  })
+}
+
+/**
+ * Keeps when keys were last used: seldom, and not in the journal, for nobody has decided anything.
+ * In the queue of deletes, so that no key that is being deleted is written again.
+ */
+export async function saveKeyUse({ catalog, metrics, perService, logger }: Context): Promise<void> {
+  await perService.run('/keys', async () => {
+    const used = catalog.keys().flatMap((record) => {
+      const lastUse = metrics.lastUse(record.id)
+      return lastUse === null || lastUse === record.lastUse ? [] : [{ ...record, lastUse }]
+    })
+    try {
+      if (used.length > 0) await catalog.touchKeys(used)
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'the last use of keys was not kept')
+    }
   })
 }
 

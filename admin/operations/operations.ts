@@ -12,7 +12,7 @@ import { SerialQueue, SerialQueues } from '../serial.ts'
 import type { Home } from '../store/home.ts'
 import type { StateStore } from '../store/state-store.ts'
 import { Catalog } from './catalog.ts'
-import { type Context, ImportBoard, type MetricsForget, SwitchTickets } from './context.ts'
+import { type Context, ImportBoard, type OperationMetrics, SwitchTickets } from './context.ts'
 import * as generations from './generations.ts'
 import { type HealthView, healthView } from './health.ts'
 import * as keys from './keys.ts'
@@ -21,12 +21,15 @@ import { recover } from './recovery.ts'
 import * as services from './services.ts'
 import * as views from './views.ts'
 
+/** How much of the last use of keys a crash may lose. */
+const KEY_USE_EVERY_MS = 60_000
+
 export interface OperationsOptions {
   readonly store: StateStore
   readonly home: Home
   readonly serving: Serving
   readonly forge: Forge
-  readonly metrics: MetricsForget
+  readonly metrics: OperationMetrics
   readonly logger: Logger
   readonly keepPreviousMs?: number
   readonly drainMs?: number
@@ -71,11 +74,17 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
 
 function createOperations(context: Context) {
   const { catalog, publisher } = context
+  const keyUse = setInterval(() => void keys.saveKeyUse(context), KEY_USE_EVERY_MS)
+  keyUse.unref()
   return {
     /** Sends the desired state as it is; returns its revision. */
     publish: () => publisher.publish(),
     /** No timer is left afterwards; the store is closed by its owner. */
-    close: () => publisher.close(),
+    close: async () => {
+      publisher.close()
+      clearInterval(keyUse)
+      await keys.saveKeyUse(context)
+    },
 
     ensureAdminKey: (envSecret: string | null) => keys.ensureAdminKey(context, envSecret),
     verifyAdmin: (authorization: string) => keys.verifyAdmin(context, authorization),

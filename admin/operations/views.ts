@@ -141,7 +141,8 @@ export function importingView(status: ImportStatus): GenerationView {
 }
 
 export function keyView(context: Context, record: KeyRecord): KeyView {
-  const { id, label, createdOn, allowedServices, lastUse } = record
+  const { id, label, createdOn, allowedServices } = record
+  const lastUse = context.metrics.lastUse(id) ?? record.lastUse
   const unknownServices = allowedServices.filter(
     (name) => context.catalog.findService(name) === null,
   )

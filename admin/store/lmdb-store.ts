@@ -90,6 +90,13 @@ export class LmdbStore implements StateStore {
     return this.#writes.run(() => this.#commit(change))
   }
 
+  touch(records: readonly StateRecord[]): Promise<void> {
+    return this.#writes.run(async () => {
+      await this.#checkSpace({ puts: records, removes: [] })
+      await this.#write(records.map(sealedRecord), [])
+    })
+  }
+
   async journal(limit: number): Promise<JournalEntry[]> {
     const range = { start: JOURNAL_END, end: JOURNAL, reverse: true, limit }
     const entries: JournalEntry[] = []
@@ -124,7 +131,7 @@ export class LmdbStore implements StateStore {
     const entry: JournalEntry = { seq, time: wallMs(), actor, action, before, after }
     // Taken before the write: a commit that failed leaves a gap, never a number given twice.
     this.#seq = seq
-    const puts = change.puts.map((item) => sealed(keyOf(item), item.record))
+    const puts = change.puts.map(sealedRecord)
     puts.push(sealed(journalKey(seq), entry))
     await this.#write(puts, change.removes.map(keyOf))
     // The change is durable already, so a trim that fails is not its failure; the next one tries.
@@ -140,7 +147,7 @@ export class LmdbStore implements StateStore {
     throw new AppError('ERR_STORE_DAMAGED', `${FORMAT_KEY}: this node reads format ${FORMAT} only`)
   }
 
-  async #checkSpace(change: StateChange): Promise<void> {
+  async #checkSpace(change: Pick<StateChange, 'puts' | 'removes'>): Promise<void> {
     if (change.puts.length === 0 && change.removes.length > 0) return
     const { bavail, bsize } = await statfs(this.#directory)
     if (bavail * bsize < FREE_BYTES_MIN) throw new AppError('ERR_DISK_FULL')
@@ -183,6 +190,10 @@ interface Sealed {
 
 function sealed(key: string, value: unknown): Sealed {
   return { key, text: seal(key, value) }
+}
+
+function sealedRecord(item: StateRecord): Sealed {
+  return sealed(keyOf(item), item.record)
 }
 
 /** Ids hold no slash, so these keys cannot be confused with each other. */

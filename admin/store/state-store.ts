@@ -22,6 +22,8 @@ export interface StateStore {
   load(): Promise<StateRecord[]>
   /** Applies all or nothing, together with its journal entry; resolves when durable. */
   commit(change: StateChange): Promise<JournalEntry>
+  /** Replaces records without a journal entry: for what is no decision of anybody. */
+  touch(records: readonly StateRecord[]): Promise<void>
   /** Entries of the journal, newest first. */
   journal(limit: number): Promise<JournalEntry[]>
   close(): Promise<void>

@@ -24,6 +24,7 @@ export interface Route {
 }
 
 export interface Grant {
+  readonly keyId: string
   /** Null: all services. */
   readonly services: ReadonlySet<string> | null
 }
@@ -58,7 +59,8 @@ export function buildRouting(state: DesiredState, find: Find): Routing {
 }
 
 function grantOf(key: DesiredKey): Grant {
-  return { services: key.allowedServices.length === 0 ? null : new Set(key.allowedServices) }
+  const { id: keyId, allowedServices } = key
+  return { keyId, services: allowedServices.length === 0 ? null : new Set(allowedServices) }
 }
 
 function addRoutes(routes: Map<string, Route>, service: DesiredService, find: Find): void {

@@ -33,6 +33,8 @@ export interface ServiceDelta {
 export interface MetricsDelta {
   readonly endpoints: readonly EndpointDelta[]
   readonly services: readonly ServiceDelta[]
+  /** Ids of the keys with which a service was called. */
+  readonly usedKeys: readonly string[]
   readonly activeRequests: number
   readonly connections: number
 }

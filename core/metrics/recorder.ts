@@ -163,6 +163,7 @@ export class Recorder {
   /** Recorders that hold counts, forgotten ones among them until their last drain. */
   readonly #live = new Set<EndpointRecorder>()
   readonly #forgottenServices: ServiceRecorder[] = []
+  readonly #usedKeys = new Set<string>()
 
   /** The same object for the same ids; keep it, the look-up is not for every request. */
   endpoint(serviceId: string, generationId: string, endpointId: string): EndpointRecorder {
@@ -185,12 +186,20 @@ export class Recorder {
     return made
   }
 
+  /** A service was called with this key. */
+  keyUsed(keyId: string): void {
+    this.#usedKeys.add(keyId)
+  }
+
   /** Everything counted since the last drain, each count exactly once. */
   drain(gauges: Gauges): MetricsDelta {
     const endpoints = [...this.#live].map((recorder) => recorder.drain())
     const forgotten = this.#forgottenServices.splice(0)
     const services = [...this.#services.values(), ...forgotten].map((recorder) => recorder.drain())
+    const usedKeys = [...this.#usedKeys]
+    this.#usedKeys.clear()
     return {
+      usedKeys,
       endpoints: endpoints.filter((delta) => delta !== null),
       services: services.filter((delta) => delta !== null),
       activeRequests: gauges.activeRequests,

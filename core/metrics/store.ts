@@ -6,7 +6,7 @@
  * so that a service's counters only ever grow; when a service is deleted they stay in the node's.
  */
 
-import { nowMs } from '../base/clock.ts'
+import { nowMs, wallMs } from '../base/clock.ts'
 import type { EndpointDelta, MetricsDelta, ServiceDelta } from './delta.ts'
 import { type MetricsJson, metricsJson } from './json.ts'
 import { type NodeInfo, prometheusText } from './prometheus.ts'
@@ -16,6 +16,7 @@ import type { MetricsView, ServiceSeries } from './view.ts'
 export class MetricsStore {
   readonly #services = new Map<string, ServiceSeries>()
   readonly #node = new Series()
+  readonly #keyUses = new Map<string, number>()
   readonly #nowMs: () => number
   #activeRequests = 0
   #connections = 0
@@ -28,6 +29,7 @@ export class MetricsStore {
     const now = this.#nowMs()
     for (const endpoint of delta.endpoints) this.#addEndpoint(endpoint, now)
     for (const service of delta.services) this.#addService(service, now)
+    for (const keyId of delta.usedKeys) this.#keyUses.set(keyId, wallMs())
     this.#activeRequests = delta.activeRequests
     this.#connections = delta.connections
   }
@@ -42,6 +44,11 @@ export class MetricsStore {
   forget(serviceId: string, generationId?: string): void {
     if (generationId === undefined) this.#services.delete(serviceId)
     else this.#retire(serviceId, generationId)
+  }
+
+  /** When a service was last called with this key, to the collection; null: not since the start. */
+  lastUse(keyId: string): number | null {
+    return this.#keyUses.get(keyId) ?? null
   }
 
   json(): MetricsJson {

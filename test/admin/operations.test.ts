@@ -8,7 +8,6 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { digestOf } from '../../core/auth/credentials.ts'
 import type { DesiredState } from '../../core/channel/messages.ts'
 import {
   type ControlPlane,
@@ -289,53 +288,6 @@ t.test('pairs of operations at once leave a state that a serial order explains',
     t.equal(mapped, active(plane), 'what is published is what is committed')
     t.ok(operations.listGenerations('s').some(({ generationId }) => generationId === mapped))
   }
-})
-
-t.test('keys', async (t) => {
-  const plane = await deployed(t)
-  const { operations, store } = plane
-  const allowedServices = ['s', 'later']
-  const created = await operations.createKey({ label: 'app', allowedServices }, 'me')
-  t.match(created, { label: 'app', allowedServices, unknownServices: ['later'] })
-  t.same(lastPublished(plane).keys, [
-    { id: created.id, sha256: digestOf(created.key), allowedServices },
-  ])
-  const shown = JSON.stringify([operations.listKeys(), operations.getKey(created.id)])
-  const journal = JSON.stringify(await store.journal(100))
-  for (const secret of [created.key, digestOf(created.key)]) {
-    t.notOk(shown.includes(secret), 'neither list nor get shows it')
-    t.notOk(journal.includes(secret), 'nor the journal')
-  }
-  t.throws(() => operations.verifyAdmin(`Bearer ${created.key}`), { code: 'ERR_AUTH_FORBIDDEN' })
-  await operations.deleteKey(created.id, 'me')
-  t.same(lastPublished(plane).keys, [])
-  t.throws(() => operations.getKey(created.id), { code: 'ERR_KEY_UNKNOWN' })
-  await t.rejects(operations.deleteKey(created.id, 'me'), { code: 'ERR_KEY_UNKNOWN' })
-})
-
-t.test('admin keys', async (t) => {
-  const directory = temporaryDirectory(t)
-  const plane = await openControlPlane(directory)
-  const { operations } = plane
-  t.throws(() => operations.verifyAdmin('Bearer x'), { code: 'ERR_AUTH_UNKNOWN' }, 'closed')
-  const secret = await operations.ensureAdminKey(null)
-  t.match(secret, /^sk_.{43}$/)
-  t.equal(operations.verifyAdmin(`Bearer ${secret}`), 'first')
-  t.equal(await operations.ensureAdminKey(null), null, 'shown once')
-  t.throws(() => operations.verifyAdmin(''), { code: 'ERR_AUTH_MISSING' })
-  t.throws(() => operations.verifyAdmin('Bearer'), { code: 'ERR_AUTH_MISSING' })
-  t.throws(() => operations.verifyAdmin(`Bearer ${secret}x`), { code: 'ERR_AUTH_UNKNOWN' })
-  await t.rejects(operations.ensureAdminKey('short'), { code: 'ERR_PARAMETER_INVALID' })
-  await operations.ensureAdminKey('a'.repeat(24))
-  await plane.close()
-
-  const again = await openPlane(t, { directory })
-  t.equal(again.operations.verifyAdmin(`Bearer ${secret}`), 'first')
-  t.equal(again.operations.verifyAdmin(`Bearer ${'a'.repeat(24)}`), 'env')
-  await again.operations.ensureAdminKey('b'.repeat(24))
-  t.equal(again.operations.verifyAdmin(`Bearer ${'b'.repeat(24)}`), 'env')
-  const replaced = { code: 'ERR_AUTH_UNKNOWN' }
-  t.throws(() => again.operations.verifyAdmin(`Bearer ${'a'.repeat(24)}`), replaced)
 })
 
 t.test('a start puts the data directory in order', async (t) => {

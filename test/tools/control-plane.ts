@@ -224,6 +224,7 @@ export interface ControlPlane {
   readonly operations: Operations
   readonly serving: MemoryServing
   readonly forge: MemoryForge
+  readonly metrics: MetricsStore
   close(): Promise<void>
 }
 
@@ -248,22 +249,23 @@ export async function openControlPlane(
   const store = await LmdbStore.open(home.state)
   const serving = new MemoryServing()
   const forge = new MemoryForge()
+  const metrics = new MetricsStore()
   const operations = await openOperations({
     store,
     home,
     serving,
     forge,
-    metrics: new MetricsStore(),
+    metrics,
     logger: options.logger ?? SILENT,
     keepPreviousMs: options.keepPreviousMs ?? 60_000,
     drainMs: 1_000,
   })
   const close = async (): Promise<void> => {
-    operations.close()
+    await operations.close()
     await store.close()
     await home.close()
   }
-  return { directory, home, store, operations, serving, forge, close }
+  return { directory, home, store, operations, serving, forge, metrics, close }
 }
 
 let uploads = 0
@@ -301,7 +303,7 @@ export async function listenAdmin(
   const handler = createAdminApi({
     operations: plane.operations,
     serving: plane.serving,
-    metrics: new MetricsStore(),
+    metrics: plane.metrics,
     nodeInfo: () => ({
       version: '0.0.0',
       nodeVersion: process.version,

@@ -27,7 +27,7 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 /** Generations that are named after what shall happen when they are loaded. */
 const PROGRAM = `
 let config
-const delta = { endpoints: [], services: [], activeRequests: 0, connections: 0 }
+const delta = { endpoints: [], services: [], usedKeys: [], activeRequests: 0, connections: 0 }
 const handlers = {
   configure: (message) => { config = message.config },
   desired({ state }) {
