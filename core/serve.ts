@@ -12,7 +12,12 @@ import { messageOf } from './base/errors.ts'
 import type { Logger } from './base/logger.ts'
 import { Terminals } from './base/terminals.ts'
 import { type Channel, channelToControl } from './channel/ipc.ts'
-import type { ServeConfig, ToControl, ToServe } from './channel/messages.ts'
+import {
+  CHANNEL_VERSION,
+  type ServeConfig,
+  type ToControl,
+  type ToServe,
+} from './channel/messages.ts'
 import { Engine } from './engine/engine.ts'
 import { Recorder } from './metrics/recorder.ts'
 import { queryHandler } from './query/handler.ts'
@@ -33,8 +38,11 @@ export function serve(): void {
   let node: ServingNode | null = null
   // Made inside the callback: messages that follow in the same turn must find it.
   channel.onMessage((message) => {
-    if (message.kind === 'configure') node = newNode(message.config, channel)
-    else void node?.receive(message)
+    if (message.kind === 'configure') {
+      // The files may have been replaced while an older control was running.
+      assert(message.channel === CHANNEL_VERSION, 'control and serve are of one version')
+      node = newNode(message.config, channel)
+    } else void node?.receive(message)
   })
   // Without control nobody revokes keys or switches generations: serving on would be wrong.
   channel.onClose(() => {

@@ -86,7 +86,8 @@ function generationHealth(
   for (const endpoint of observed.stoppedEndpoints) {
     causes.push(`${generationId}: endpoint ${endpoint} is stopped, its runs do not end`)
   }
-  return { down: observed.state === 'loading', causes }
+  const allLost = observed.threads > 0 && observed.threadsLost >= observed.threads
+  return { down: observed.state === 'loading' || allLost, causes }
 }
 
 function wordOf(causes: readonly string[]): HealthWord {

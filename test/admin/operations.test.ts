@@ -346,7 +346,14 @@ t.test('health names service and cause', async (t) => {
   await operations.createService('other', 'me')
   await upload(plane, 'w', {}, 'other')
   await operations.switchTo({ serviceId: 'other', generationId: 'w' }, 'me')
-  serving.failures.set('other/w', 'boom')
+  serving.crash('other/w', 'boom')
+  const degraded = { status: 'DEGRADED', details: { causes: ['other: w failed: boom'] } }
+  t.match(operations.health(), degraded, 'one of two services')
+  serving.threadsLost.set('s/v1', 1)
+  const lost = 's: v1: 1 of 1 threads are lost'
+  const unhealthy = { status: 'UNHEALTHY', details: { causes: ['other: w failed: boom', lost] } }
+  t.match(operations.health(), unhealthy, 'nothing can be answered any more')
+  serving.threadsLost.clear()
   await operations.disableService('other', 'me')
   t.equal(operations.health().status, 'HEALTHY', 'a disabled service is not ill')
 })

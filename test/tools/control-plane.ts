@@ -41,6 +41,8 @@ export class MemoryServing implements Serving {
   /** By `service/generation`: how long a load takes, and why it fails. */
   readonly loadMs = new Map<string, number>()
   readonly failures = new Map<string, string>()
+  /** By the same: how many of its threads (one) are inside a run that does not end. */
+  readonly threadsLost = new Map<string, number>()
   readonly published: DesiredState[] = []
   /** While true nothing that is published is applied. */
   stalled = false
@@ -82,7 +84,10 @@ export class MemoryServing implements Serving {
 
   observed(): ObservedState | null {
     if (!this.running) return null
-    const generations = [...this.#held].map(([key, held]) => observedOf(key, held))
+    const generations = [...this.#held].map(([key, held]) => ({
+      ...observedOf(key, held),
+      threadsLost: this.threadsLost.get(key) ?? 0,
+    }))
     return { revision: this.#applied, generations, connections: 0 }
   }
 
