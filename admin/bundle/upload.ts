@@ -11,7 +11,7 @@ import busboy from 'busboy'
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { syncPath } from '../store/files.ts'
-import { diskFailure } from './import.ts'
+import { diskFailure } from '../store/space.ts'
 
 /** The form field that carries the archive. */
 const FIELD = 'file'

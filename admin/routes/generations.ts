@@ -3,8 +3,8 @@
 import { rm } from 'node:fs/promises'
 import { AppError } from '../../core/base/errors.ts'
 import type { GenerationRef } from '../../core/base/ids.ts'
-import { requireSpace } from '../bundle/import.ts'
 import { receiveUpload } from '../bundle/upload.ts'
+import { requireSpace } from '../store/space.ts'
 import { done, json, NO_CONTENT } from './answers.ts'
 import type { Call, CallHandler } from './call.ts'
 

@@ -3,19 +3,17 @@
  * its place, committed. Whatever the crash point, afterwards there is all of it or nothing.
  */
 
-import { mkdir, rm, stat, statfs } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import { assert } from '../../core/base/assert.ts'
 import { wallMs } from '../../core/base/clock.ts'
-import { AppError, messageOf } from '../../core/base/errors.ts'
+import { AppError } from '../../core/base/errors.ts'
 import { ID_RULE, isGenerationId } from '../../core/base/ids.ts'
 import type { ForgeOutcome } from '../contracts.ts'
-import type { Context, ImportStatus } from '../operations/context.ts'
-import { journalView } from '../operations/generations.ts'
 import { exists, moveDurably, syncTree } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
-
-/** Free space that an import leaves: the state must always be writable. */
-const FREE_BYTES_MIN = 64 * 1024 * 1024
+import { diskFailure, requireSpace } from '../store/space.ts'
+import type { Context, ImportStatus } from './context.ts'
+import { journalView } from './generations.ts'
 
 export interface ImportRequest {
   readonly serviceId: string
@@ -41,21 +39,6 @@ export async function importGeneration(
   await requireSpace(context.home.staging, archiveBytes)
   const status = statusOf(request)
   return context.imports.track(status, () => stageAndCommit(context, request, status, archiveBytes))
-}
-
-/** Refuses what would fill the disk before a byte of it is written. */
-export async function requireSpace(directory: string, bundleBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory)
-  const neededBytes = Math.max(FREE_BYTES_MIN, 2 * bundleBytes)
-  if (bavail * bsize >= neededBytes) return
-  throw new AppError('ERR_DISK_FULL', `an import of this size needs ${neededBytes} bytes`)
-}
-
-/** A failed write of the file system, as the caller should see it. */
-export function diskFailure(error: unknown): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : null
-  const full = code === 'ENOSPC' || code === 'EDQUOT'
-  return full ? new AppError('ERR_DISK_FULL', messageOf(error)) : error
 }
 
 async function stageAndCommit(
