@@ -125,7 +125,7 @@ function assertUsable(context: Context, ref: GenerationRef): void {
 function assertUnused(context: Context, ref: GenerationRef): void {
   const { mapping } = context.catalog.service(ref.serviceId)
   if (mapping.some((entry) => entry.generationId === ref.generationId)) {
-    throw new AppError('ERR_GENERATION_ACTIVE', refKey(ref))
+    throw new AppError('ERR_GENERATION_ACTIVE', `${refKey(ref)}; switch to another first`)
   }
   if (context.publisher.residents.isReserved(ref)) {
     throw new AppError('ERR_GENERATION_BUSY', `${refKey(ref)} is being loaded`)

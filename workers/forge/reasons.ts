@@ -35,7 +35,7 @@ export function loadReason(model: string, thrown: unknown): string {
   const reason = shortReason(thrown)
   const foreign = /protobuf parsing failed|does not have a graph|INVALID_PROTOBUF/i.test(reason)
   if (foreign) return `${model} is not an ONNX model: ${reason}`
-  const hint = MIXED_FLOATS.test(reason) ? `. ${ONE_FLOAT}` : ''
+  const hint = MIXED_FLOATS.test(reason) ? ` ${ONE_FLOAT}` : ''
   return `${model} cannot be loaded: ${reason}${hint}`
 }
 
