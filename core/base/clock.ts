@@ -3,12 +3,7 @@
  * clock, which may be set back or forward at any time.
  */
 
-/** Microseconds from an arbitrary start; the same scale in every thread of the machine. */
-export function nowUs(): number {
-  return Number(process.hrtime.bigint() / 1000n)
-}
-
-/** Milliseconds from the start of this process, with fractions; cheaper than nowUs(). */
+/** Milliseconds, with fractions, from the start of this thread: only differences mean something. */
 export function nowMs(): number {
   return performance.now()
 }

@@ -6,7 +6,7 @@
  */
 
 import { join } from 'node:path'
-import { nowUs } from '../../core/base/clock.ts'
+import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
 import type { EndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
@@ -46,9 +46,9 @@ export class Predictor {
   readonly #fetches: readonly string[]
   readonly #encoderOf: ReturnType<typeof answerMaker>
   readonly #tail: string
-  readonly #timeoutUs: number
-  #runUs = 0
-  #endUs = 0
+  readonly #timeoutMs: number
+  #runMs = 0
+  #endMs = 0
 
   constructor(model: Model, plan: EndpointPlan, generation: Generation) {
     this.#model = model
@@ -60,7 +60,7 @@ export class Predictor {
     const { serviceId, generationId: serviceGeneration } = generation
     const context = { serviceId, endpointId: plan.id, serviceGeneration }
     this.#tail = `},"apiContext":${JSON.stringify(context)}}`
-    this.#timeoutUs = plan.timeoutMs * 1_000
+    this.#timeoutMs = plan.timeoutMs
   }
 
   release(): Promise<void> {
@@ -69,13 +69,13 @@ export class Predictor {
 
   /** Never throws: what goes wrong with one request is told of that request. */
   async run(job: BatchJob): Promise<WorkerOutcome> {
-    const startUs = nowUs()
-    this.#runUs = 0
-    this.#endUs = startUs + this.#timeoutUs
+    const startMs = nowMs()
+    this.#runMs = 0
+    this.#endMs = startMs + this.#timeoutMs
     const parsed = parseBodies(job.bytes, job.ends)
     try {
       const answers = job.verb === 'single' ? await this.#single(parsed) : await this.#multi(parsed)
-      return this.#outcome(job, answers, nowUs() - startUs)
+      return this.#outcome(job, answers, nowMs() - startMs)
     } catch (error) {
       if (!(error instanceof TooLate)) throw error
       return { kind: 'failed', code: 'ERR_DEADLINE', detail: 'the rest of the rows was not run' }
@@ -84,22 +84,22 @@ export class Predictor {
 
   /** Before each run, so that rows nobody waits for any more do not keep the thread. */
   #startRun(): number {
-    const startUs = nowUs()
-    if (startUs > this.#endUs) throw new TooLate()
-    return startUs
+    const startMs = nowMs()
+    if (startMs > this.#endMs) throw new TooLate()
+    return startMs
   }
 
-  #outcome(job: BatchJob, answers: readonly RowResult[], totalUs: number): WorkerOutcome {
+  #outcome(job: BatchJob, answers: readonly RowResult[], totalMs: number): WorkerOutcome {
     const head = job.verb === 'single' ? '{"result":' : '{"results":['
     const close = job.verb === 'single' ? '' : ']'
-    const preparation = milliseconds(totalUs - this.#runUs)
-    const times = `"preparation":${preparation},"prediction":${milliseconds(this.#runUs)}`
+    const preparation = milliseconds(totalMs - this.#runMs)
+    const times = `"preparation":${preparation},"prediction":${milliseconds(this.#runMs)}`
     const tail = `,${times}${this.#tail}`
     const bodies = new Array<string>(answers.length)
     const failures: RowFailure[] = []
     for (let i = 0; i < answers.length; i++) {
       const answer = answers[i] ?? ''
-      const wait = milliseconds(job.waitUs[i] ?? 0)
+      const wait = milliseconds((job.waitUs[i] ?? 0) / 1_000)
       if (typeof answer === 'string') {
         bodies[i] = `${head}${answer}${close},"timing":{"wait":${wait}${tail}`
       } else {
@@ -107,7 +107,7 @@ export class Predictor {
         failures.push(answer)
       }
     }
-    const executeUs = Math.round(totalUs)
+    const executeUs = Math.round(totalMs * 1_000)
     return { kind: 'answers', bodies, failures: failures.length > 0 ? failures : null, executeUs }
   }
 
@@ -190,12 +190,12 @@ export class Predictor {
   }
 
   async #runRows(rows: number): Promise<ResultEncoder> {
-    const startUs = this.#startRun()
+    const startMs = this.#startRun()
     try {
       const outputs = await this.#model.run(this.#columns.feeds(rows), this.#fetches)
       return this.#encoderOf(outputs, rows)
     } finally {
-      this.#runUs += nowUs() - startUs
+      this.#runMs += nowMs() - startMs
     }
   }
 
@@ -205,9 +205,9 @@ export class Predictor {
     }
     try {
       const feeds = decodeTensors(row.features, this.#plan.inputs)
-      const startUs = this.#startRun()
+      const startMs = this.#startRun()
       const outputs = await this.#model.run(feeds)
-      this.#runUs += nowUs() - startUs
+      this.#runMs += nowMs() - startMs
       return encodeTensors(outputs, this.#plan.outputs)
     } catch (error) {
       if (error instanceof TooLate) throw error
@@ -258,6 +258,7 @@ function inferenceFailure(index: number, error: unknown): RowFailure {
   return { index, code: 'ERR_INFERENCE', detail }
 }
 
-function milliseconds(us: number): string {
-  return String(Math.round(us) / 1000)
+/** To the microsecond. */
+function milliseconds(ms: number): string {
+  return String(Math.round(ms * 1_000) / 1_000)
 }
