@@ -43,6 +43,8 @@ export async function receiveUpload(source: UploadSource, path: string): Promise
     return upload
   } catch (error) {
     await rm(path, { force: true })
+    // Whatever followed from it, nobody is there to be told: no bug, and no news for the log.
+    if (source.stream.errored !== null) throw invalid('the upload ended before its end')
     throw diskFailure(error)
   }
 }
@@ -117,7 +119,7 @@ class FormReader {
       () => {
         if (stream.truncated === true) this.refuse(tooLarge())
       },
-      (error: unknown) => this.refuse(diskFailure(error)),
+      (error: unknown) => this.refuse(isOfSystem(error) ? diskFailure(error) : endsEarly()),
     )
   }
 
@@ -148,6 +150,15 @@ function parserOf(contentType: string): busboy.Busboy {
   } catch (error) {
     throw invalid(messageOf(error))
   }
+}
+
+/** Of the file that is written; else it is the form that broke off. */
+function isOfSystem(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error
+}
+
+function endsEarly(): AppError {
+  return invalid('the form ends before the end of its file')
 }
 
 function unexpected(name: string): AppError {

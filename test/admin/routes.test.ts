@@ -8,6 +8,7 @@
 import { readdirSync } from 'node:fs'
 import t from 'tap'
 import { ROUTES } from '../../admin/routes/table.ts'
+import { SILENT } from '../../core/base/logger.ts'
 import {
   abortedUpload,
   failed,
@@ -187,7 +188,9 @@ t.test('JSON bodies', async (t) => {
 })
 
 t.test('uploads', async (t) => {
-  const admin = await openAdmin(t)
+  const bugs: unknown[] = []
+  const logger = { ...SILENT, error: (fields: object) => void bugs.push(fields) }
+  const admin = await openAdmin(t, { logger })
   const { call, upload, home } = admin
   await call('POST', '/admin/api/services', { body: '{"serviceId":"s"}' })
   const path = '/admin/api/services/s/generations'
@@ -210,7 +213,11 @@ t.test('uploads', async (t) => {
     return call('POST', path, { body: data })
   }
   const file = new Blob([bundle({ content: 'x' })])
+  const part = 'Content-Disposition: form-data; name="file"; filename="a.zip"'
+  const broken = { 'content-type': 'multipart/form-data; boundary=b' }
+  const cut = await call('POST', path, { body: `--b\r\n${part}\r\n\r\nPK`, headers: broken })
   const faulty: [Reply, RegExp][] = [
+    [cut, /form ends/],
     [await form(['archive', file]), /"archive".*"file"/],
     [await form(['file', 'text instead']), /"file" holds a text.*file=@/],
     [await form(), /no file/],
@@ -236,6 +243,7 @@ t.test('uploads', async (t) => {
   failed(t, await upload(path, {}, 'actions.zip'), 400, 'ERR_PARAMETER_INVALID')
   await abortedUpload(admin)
   t.same(readdirSync(home.staging), [], 'nothing is left in staging')
+  t.same(bugs, [], 'no fault of a caller is logged as ours')
 })
 
 interface Document {

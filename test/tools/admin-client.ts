@@ -52,7 +52,7 @@ export interface Admin extends ControlPlane {
 
 export async function openAdmin(
   t: Test,
-  options: { metricsPublic?: boolean } = {},
+  options: Parameters<typeof listenAdmin>[1] = {},
 ): Promise<Admin> {
   const plane = await openControlPlane(temporaryDirectory(t))
   t.teardown(() => plane.close())
