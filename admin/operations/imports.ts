@@ -103,8 +103,10 @@ async function commit(
   if (present.sha256 !== forged.contentSha256) {
     throw new AppError('ERR_GENERATION_EXISTS', `${present.id}; choose another id`)
   }
-  if (catalog.quarantined(present.serviceId, present.id) !== null) {
-    // The files that were lost are here again.
+  const ref = { serviceId: present.serviceId, generationId: present.id }
+  const isFailed = publisher.observed(ref)?.state === 'failed'
+  if (isFailed || catalog.quarantined(present.serviceId, present.id) !== null) {
+    // The files that were lost or damaged are here again; what failed is tried with them.
     await place(context, request.serviceId, staged)
     catalog.endQuarantine(present.serviceId, present.id)
     publisher.publish()

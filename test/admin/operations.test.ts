@@ -4,7 +4,7 @@
  * in-memory parties of the same contracts, so that loads can be slow or fail on purpose.
  */
 
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -120,6 +120,19 @@ t.test('imports beside other operations', async (t) => {
   const same = [upload(plane, 'w', { content: 'a' }), upload(plane, 'w', { content: 'a' })]
   const [left, right] = await Promise.all(same)
   t.same(left, right, 'the same bytes twice at once are one generation')
+})
+
+t.test('a generation that fails for its damaged files is repaired by its bundle', async (t) => {
+  const plane = await deployed(t)
+  const file = join(plane.home.directoryOf('s', 'v1'), 'model.onnx')
+  writeFileSync(file, 'damaged')
+  await upload(plane, 'v1', { content: 'one' })
+  t.equal(readFileSync(file, 'utf8'), 'damaged', 'what serves is left alone')
+  plane.serving.crash('s/v1', 'no model')
+  const revision = lastPublished(plane).revision
+  await upload(plane, 'v1', { content: 'one' })
+  t.equal(readFileSync(file, 'utf8'), 'one')
+  t.ok(lastPublished(plane).revision > revision, 'serving is told, and so tries again')
 })
 
 t.test('switch and rollback', async (t) => {
