@@ -35,9 +35,13 @@ export async function switchTo(context: Context, ref: GenerationRef, actor: stri
   context.catalog.generation(ref.serviceId, ref.generationId)
   assertUsable(context, ref)
   await context.publisher.withReserved(ref, async () => {
-    // Outside the service's queue: going back to a warm generation must not wait for this load.
-    await context.publisher.ensureWarm(ref)
-    await context.perService.run(ref.serviceId, () => commitSwitch(context, ref, ticket, actor))
+    let committed = false
+    while (!committed) {
+      // Outside the service's queue: going back to a warm generation must not wait for this load.
+      await context.publisher.ensureWarm(ref)
+      const commit = () => commitSwitch(context, ref, ticket, actor)
+      committed = await context.perService.run(ref.serviceId, commit)
+    }
   })
 }
 
@@ -85,20 +89,20 @@ export function journalView(record: GenerationRecord): object {
   return { serviceId, generationId: id, sha256, createdOn, bytes }
 }
 
+/** False when it is not warm any more: its threads crashed while it waited in the queue. */
 async function commitSwitch(
   context: Context,
   ref: GenerationRef,
   ticket: number,
   actor: string,
-): Promise<void> {
+): Promise<boolean> {
   const { catalog, publisher, switches } = context
   const { serviceId, generationId } = ref
   const before = catalog.service(serviceId)
   if (switches.isOvertaken(serviceId, ticket)) {
     throw new AppError('ERR_SWITCH_OVERTAKEN', `${refKey(ref)} is loaded but not active`)
   }
-  // It was warm when it came into this queue; its threads may have crashed while it waited there.
-  await publisher.ensureWarm(ref)
+  if (!publisher.isWarm(ref)) return false
   const mapping = [{ generationId, proba: 1 }]
   await catalog.commit({
     actor,
@@ -115,6 +119,7 @@ async function commitSwitch(
   // Of a disabled service nothing mapped is in memory; the load should not have been in vain.
   if (!before.enabled) publisher.residents.keep(ref)
   await publisher.apply()
+  return true
 }
 
 function assertUsable(context: Context, ref: GenerationRef): void {
