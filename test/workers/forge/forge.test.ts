@@ -338,7 +338,7 @@ t.test('the child outlives Ctrl-C and not its parent', async (t) => {
 })
 
 const models = SHARED === null ? null : join(SHARED, 'models')
-const real = models === null ? { skip: 'the shared models are not here' } : {}
+const real = models === null ? { skip: '../shared is not here, and with it no models' } : {}
 
 function realModel(path: string): Buffer {
   return readFileSync(join(models ?? '', path))

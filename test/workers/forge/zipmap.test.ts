@@ -66,7 +66,7 @@ const zipped: ModelSpec = {
 }
 
 const models = SHARED === null ? [] : onnxFiles(join(SHARED, 'models'))
-const skip = models.length === 0 && 'the shared models are not here'
+const skip = models.length === 0 && '../shared is not here, and with it no models'
 
 function onnxFiles(folder: string): string[] {
   const paths = readdirSync(folder, { recursive: true }).map(String)
