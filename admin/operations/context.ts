@@ -12,6 +12,7 @@ import type { Publisher } from './publisher.ts'
 export interface OperationMetrics {
   forget(serviceId: string, generationId?: string): void
   lastUse(keyId: string): number | null
+  keepOnly(exists: (serviceId: string, generationId: string | null) => boolean): void
 }
 
 export interface Context {

@@ -21,8 +21,8 @@ import { recover } from './recovery.ts'
 import * as services from './services.ts'
 import * as views from './views.ts'
 
-/** How much of the last use of keys a crash may lose. */
-const KEY_USE_EVERY_MS = 60_000
+/** How much of the last use of keys a crash may lose, and how long late counts may show. */
+const UPKEEP_EVERY_MS = 60_000
 
 export interface OperationsOptions {
   readonly store: StateStore
@@ -72,18 +72,28 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
   }
 }
 
+function tidyUp(context: Context): Promise<void> {
+  const { catalog, metrics } = context
+  metrics.keepOnly((serviceId, generationId) =>
+    generationId === null
+      ? catalog.findService(serviceId) !== null
+      : catalog.findGeneration(serviceId, generationId) !== null,
+  )
+  return keys.saveKeyUse(context)
+}
+
 function createOperations(context: Context) {
   const { catalog, publisher } = context
-  const keyUse = setInterval(() => void keys.saveKeyUse(context), KEY_USE_EVERY_MS)
-  keyUse.unref()
+  const upkeep = setInterval(() => void tidyUp(context), UPKEEP_EVERY_MS)
+  upkeep.unref()
   return {
     /** Sends the desired state as it is; returns its revision. */
     publish: () => publisher.publish(),
     /** No timer is left afterwards; the store is closed by its owner. */
     close: async () => {
       publisher.close()
-      clearInterval(keyUse)
-      await keys.saveKeyUse(context)
+      clearInterval(upkeep)
+      await tidyUp(context)
     },
 
     ensureAdminKey: (envSecret: string | null) => keys.ensureAdminKey(context, envSecret),

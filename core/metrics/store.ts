@@ -46,6 +46,17 @@ export class MetricsStore {
     else this.#retire(serviceId, generationId)
   }
 
+  /**
+   * Counts that come after a delete make a series again; this takes it away. `generationId` null
+   * asks for the service.
+   */
+  keepOnly(exists: (serviceId: string, generationId: string | null) => boolean): void {
+    for (const [serviceId, { generations }] of this.#services) {
+      if (!exists(serviceId, null)) this.forget(serviceId)
+      for (const id of generations.keys()) if (!exists(serviceId, id)) this.forget(serviceId, id)
+    }
+  }
+
   /** When a service was last called with this key, to the collection; null: not since the start. */
   lastUse(keyId: string): number | null {
     return this.#keyUses.get(keyId) ?? null

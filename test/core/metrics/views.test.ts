@@ -146,6 +146,22 @@ t.test('deleting a generation keeps the sums of its service', async (t) => {
   t.match(store.json(), { activeRequests: 0, connections: 0, totalRequests: 10 })
 })
 
+t.test('counts that come after a delete are summed up, and leave no series', async (t) => {
+  const { recorder, store, collect } = filledStore()
+  store.forget('wine', 'v1')
+  recorder.endpoint('wine', 'v1', 'predict').answered(200, 5)
+  recorder.service('gone').answered(503)
+  collect()
+  t.match(store.prometheus(INFO), /service="wine",generation="v1"/, 'for a while they show')
+  store.keepOnly((service, generation) => service !== 'gone' && generation !== 'v1')
+  const text = store.prometheus(INFO)
+  t.notMatch(text, /service="wine",generation="v1"/)
+  t.notMatch(text, /service="gone"/)
+  const { wine } = store.json().serviceMetrics
+  t.equal(wine?.requestCount, 10, 'nine before, and the late one')
+  t.equal(store.json().totalRequests, 12)
+})
+
 interface Sample {
   readonly name: string
   readonly labels: Readonly<Record<string, string>>
