@@ -9,9 +9,9 @@ import { newRequestId } from '../../core/base/ids.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { refusedKind } from '../../core/http/content.ts'
 import type { Answer } from '../../core/http/exchange.ts'
+import { failureAnswer } from '../../core/http/failure.ts'
 import type { StreamingExchange } from '../../core/http/node-exchange.ts'
 import type { StreamingHandler } from '../../core/http/node-http.ts'
-import { failure } from './answers.ts'
 import type { AdminApiOptions, Call, CallHandler } from './call.ts'
 import * as generations from './generations.ts'
 import * as keys from './keys.ts'
@@ -99,7 +99,9 @@ function authorize(api: AdminApiOptions, exchange: StreamingExchange, route: Rou
 function otherMethod(method: string, allow: readonly string[]): Answer {
   const headers = { Allow: allow.join(', ') }
   if (method === 'OPTIONS') return { status: 204, headers }
-  return failure(new AppError('ERR_METHOD_NOT_ALLOWED', `use ${allow.join(' or ')}`), { headers })
+  return failureAnswer(new AppError('ERR_METHOD_NOT_ALLOWED', `use ${allow.join(' or ')}`), {
+    headers,
+  })
 }
 
 function failureOf(api: AdminApiOptions, exchange: StreamingExchange, thrown: unknown): Answer {
@@ -108,7 +110,7 @@ function failureOf(api: AdminApiOptions, exchange: StreamingExchange, thrown: un
   if (!(thrown instanceof AppError)) {
     api.logger.error({ err: thrown, requestId, method, path }, 'an admin request met a bug')
   }
-  return failure(toAppError(thrown), { requestId })
+  return failureAnswer(toAppError(thrown), { requestId })
 }
 
 interface Outcome {

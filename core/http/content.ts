@@ -19,6 +19,8 @@ export function refusedKind(contentType: string, contentEncoding: string): AppEr
  * other than UTF-8. Clients send one of a few values, so the answer is remembered.
  */
 function isReadable(contentType: string): boolean {
+  // What nearly every client sends; a look-up would first compute the hash of a fresh text.
+  if (contentType === 'application/json') return true
   const remembered = known.get(contentType)
   if (remembered !== undefined) return remembered
   const readable = judge(contentType.toLowerCase())

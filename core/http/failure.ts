@@ -12,13 +12,23 @@ export interface FailureAnswer {
   readonly headers: Readonly<Record<string, string>>
 }
 
-const NO_HEADERS = Object.freeze({})
-/** What is full or not ready now may be free in a moment; a client must not ask in a tight loop. */
-const TRY_AGAIN = Object.freeze({ 'Retry-After': '1' })
+export interface FailureOptions {
+  readonly headers?: Readonly<Record<string, string>>
+  /** When the log names it too. */
+  readonly requestId?: string
+}
 
-/** `requestId`: when the log names it too. */
-export function failureAnswer(error: AppError, requestId: string = newRequestId()): FailureAnswer {
-  const { status } = error
-  const headers = status === 429 || status === 503 ? TRY_AGAIN : NO_HEADERS
-  return { status, body: JSON.stringify(errorBody(error, requestId)), headers }
+/** What is full or not ready now may be free in a moment; a client must not ask in a tight loop. */
+const TRY_AGAIN = { 'Retry-After': '1' }
+/** Never Basic: browsers would keep the key and send it for any page that asks. */
+const CHALLENGE = { 'WWW-Authenticate': 'Bearer realm="switchyard"' }
+const OF_STATUS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
+  401: CHALLENGE,
+  429: TRY_AGAIN,
+  503: TRY_AGAIN,
+}
+
+export function failureAnswer(error: AppError, options: FailureOptions = {}): FailureAnswer {
+  const body = JSON.stringify(errorBody(error, options.requestId ?? newRequestId()))
+  return { status: error.status, body, headers: { ...OF_STATUS[error.status], ...options.headers } }
 }

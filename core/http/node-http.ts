@@ -133,7 +133,7 @@ export class NodeHttpServer {
       const requestId = newRequestId()
       const { path } = exchange
       this.#logger.error({ err: error, requestId, path }, 'the handler of a request threw')
-      if (!exchange.done) exchange.reply(failureAnswer(new AppError('ERR_INTERNAL'), requestId))
+      if (!exchange.done) exchange.reply(failureAnswer(new AppError('ERR_INTERNAL'), { requestId }))
     }
   }
 

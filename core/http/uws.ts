@@ -135,7 +135,7 @@ export class UwsServer {
     const requestId = newRequestId()
     const { path } = exchange
     this.#options.logger.error({ err: error, requestId, path }, 'a query handler threw')
-    exchange.reply(failureAnswer(toAppError(error), requestId))
+    exchange.reply(failureAnswer(toAppError(error), { requestId }))
   }
 }
 

@@ -12,6 +12,7 @@ import type { Generation } from '../engine/generation.ts'
 import { QUERY_BASE, type Route, type Target, targetOf, whyUnroutable } from '../engine/routing.ts'
 import { refusedKind } from '../http/content.ts'
 import type { Exchange } from '../http/exchange.ts'
+import { failureAnswer } from '../http/failure.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 
 // A newcomer's first mistakes; they tell a stranger nothing that is not in every manual.
@@ -110,7 +111,12 @@ function refuse(
   options: QueryOptions,
 ): void {
   options.recorder.service(serviceId).answered(error.status)
-  exchange.replyError(error)
+  if (error.code === 'ERR_METHOD_NOT_ALLOWED') replyAllowed(exchange, error, 'POST, OPTIONS')
+  else exchange.replyError(error)
+}
+
+function replyAllowed(exchange: Exchange, error: AppError, methods: string): void {
+  exchange.reply(failureAnswer(error, { headers: { Allow: methods } }))
 }
 
 /** Everything but a prediction at its exact path. */
@@ -178,7 +184,7 @@ function decodedPath(path: string): string | null {
 
 function answerAlive(exchange: Exchange, options: QueryOptions): void {
   if (exchange.method !== 'GET' && exchange.method !== 'HEAD') {
-    exchange.replyError(new AppError('ERR_METHOD_NOT_ALLOWED', 'use GET'))
+    replyAllowed(exchange, new AppError('ERR_METHOD_NOT_ALLOWED', 'use GET'), 'GET, HEAD')
   } else if (options.isStopping() || existsSync(options.notAliveFile)) {
     exchange.replyError(new AppError('ERR_STOPPING'))
   } else {

@@ -138,7 +138,9 @@ t.test('keys: none, unknown, of another service, right', async (t) => {
   const body = { features: { f0: 1, f1: 2 } }
   const ask = (headers: Record<string, string>) => client.query('closed/p/predict', body, headers)
   const basic = (key: string) => `Basic ${Buffer.from(`${key}:`).toString('base64')}`
-  t.match(await ask({}), { status: 401, body: { code: 'ERR_AUTH_MISSING' } })
+  const none = await ask({})
+  t.match(none, { status: 401, body: { code: 'ERR_AUTH_MISSING' } })
+  t.match(none.headers.get('www-authenticate'), /^Bearer /)
   t.match(await ask({ authorization: 'Bearer wrong' }), { status: 401 })
   t.match(await ask({ authorization: `Bearer ${other.key}` }), {
     status: 403,

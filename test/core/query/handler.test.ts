@@ -104,6 +104,7 @@ t.test('paths and verbs', async (t) => {
     t.same([answer.status, answer.code], [status, code], JSON.stringify(asked).slice(0, 90))
     t.match(answer.json, { errorType: /./, message: /./, detailedMessage: /./, requestId: /./ })
   }
+  t.equal((await send({ method: 'GET' })).headers.get('allow'), 'POST, OPTIONS')
   const options = await send({ method: 'OPTIONS' })
   t.equal(options.status, 204)
   t.equal(options.headers.get('allow'), 'POST, OPTIONS')
@@ -179,7 +180,8 @@ t.test('alive, not alive, stopping', async (t) => {
   const alive = { method: 'GET', path: '/isAlive/' }
   t.equal((await send(alive)).status, 200)
   t.equal((await send({ ...alive, path: '/isAlive' })).status, 200)
-  t.equal((await send({ ...alive, method: 'DELETE' })).status, 405)
+  const deleted = await send({ ...alive, method: 'DELETE' })
+  t.same([deleted.status, deleted.headers.get('allow')], [405, 'GET, HEAD'])
   writeFileSync(notAliveFile, '')
   t.equal((await send(alive)).status, 503)
   rmSync(notAliveFile)
