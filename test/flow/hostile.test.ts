@@ -13,7 +13,7 @@ import { startNode } from '../tools/node.ts'
 import { allocates, classifier, endlessLoop, int4Output } from '../tools/onnx-models.ts'
 import { ROOT } from '../tools/paths.ts'
 
-const FORGE_MS = 4_000
+const FORGE_MS = 10_000
 const MEMORY_BYTES = 3 * 2 ** 30
 const FLOATS = 16 * 2 ** 30
 
