@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestNode } from './node.ts'
 import { ROOT } from './paths.ts'
-import { type ZipEntry, zip } from './zip-writer.ts'
+import { bundleEntries, zip } from './zip-writer.ts'
 
 /** Parsed JSON of any form. */
 type Json = ReturnType<typeof JSON.parse>
@@ -22,19 +22,9 @@ async function replyOf(response: Response): Promise<Reply> {
   return { status: response.status, body, headers: response.headers }
 }
 
-/** A bundle from a model and the manifest of its one endpoint, `p`; everything else is default. */
+/** The archive of a PUBLIC service with one endpoint, `p`; everything else is default. */
 export function bundleOf(model: Buffer, endpoint: object = {}, extra: object = {}): Buffer {
-  const entries: ZipEntry[] = [
-    { name: 'service.json', data: Buffer.from(manifestText(endpoint, extra)) },
-    { name: 'model.onnx', data: model },
-  ]
-  return zip(entries)
-}
-
-function manifestText(endpoint: object, extra: object): string {
-  const predicts = { id: 'p', type: 'STD_PREDICTION', model: 'model.onnx', ...endpoint }
-  const manifest = { formatVersion: 1, authorization: 'PUBLIC', endpoints: [predicts], ...extra }
-  return JSON.stringify(manifest)
+  return zip(bundleEntries(model, { id: 'p', ...endpoint }, { authorization: 'PUBLIC', ...extra }))
 }
 
 export function demoBundle(name: string): Buffer {

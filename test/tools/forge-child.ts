@@ -27,16 +27,6 @@ export interface ForgeRunOptions extends Partial<ForgeRequest> {
   readonly killMs?: number
 }
 
-/** A bundle of one endpoint called `predict` around `model.onnx`. */
-export function bundleOf(model: Buffer, endpoint: object = {}, extra: object = {}): ZipEntry[] {
-  const predict = { id: 'predict', type: 'STD_PREDICTION', model: 'model.onnx', ...endpoint }
-  const manifest = { formatVersion: 1, ...extra, endpoints: [predict] }
-  return [
-    { name: 'service.json', data: JSON.stringify(manifest) },
-    { name: 'model.onnx', data: model },
-  ]
-}
-
 export async function runForge(
   entries: readonly ZipEntry[],
   options: ForgeRunOptions = {},

@@ -122,3 +122,17 @@ export async function healthy(t: Test, server: Listening): Promise<void> {
   await until(() => server.active() === 0)
   t.equal(server.budget.usedBytes, 0, 'no byte is held')
 }
+
+/** Connections to a listener, all of which end with the test, and the listener with them. */
+export function rawClients(t: Test, server: Listening): (port?: number) => RawClient {
+  const clients: RawClient[] = []
+  t.teardown(() => {
+    for (const client of clients) client.destroy()
+    server.close()
+  })
+  return (port = server.port) => {
+    const made = new RawClient(port)
+    clients.push(made)
+    return made
+  }
+}

@@ -236,3 +236,17 @@ function zip64End(options: ZipOptions, truth: Truth): Buffer[] {
   locator.writeUInt32LE(lies.disks ?? 1, 16)
   return [end, locator]
 }
+
+/** A bundle of one endpoint called `predict` around `model.onnx`. */
+export function bundleEntries(
+  model: Buffer,
+  endpoint: object = {},
+  extra: object = {},
+): ZipEntry[] {
+  const predict = { id: 'predict', type: 'STD_PREDICTION', model: 'model.onnx', ...endpoint }
+  const manifest = { formatVersion: 1, ...extra, endpoints: [predict] }
+  return [
+    { name: 'service.json', data: JSON.stringify(manifest) },
+    { name: 'model.onnx', data: model },
+  ]
+}

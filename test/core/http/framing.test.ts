@@ -6,21 +6,11 @@
  */
 
 import t from 'tap'
-import { healthy, type Listening, listening } from '../../tools/listening.ts'
-import { CHUNKED, head, RawClient, refused } from '../../tools/raw-http.ts'
+import { healthy, type Listening, listening, rawClients } from '../../tools/listening.ts'
+import { CHUNKED, head, refused } from '../../tools/raw-http.ts'
 
-const clients: RawClient[] = []
 const server: Listening = await listening({ limitBytes: 100_000 })
-t.teardown(() => {
-  for (const client of clients) client.destroy()
-  server.close()
-})
-
-function client(port = server.port): RawClient {
-  const made = new RawClient(port)
-  clients.push(made)
-  return made
-}
+const client = rawClients(t, server)
 
 t.test('lengths and encodings that two parsers could read differently are refused', async (t) => {
   const hidden = 'GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n'

@@ -7,23 +7,13 @@
 
 import t from 'tap'
 import { AppError } from '../../../core/base/errors.ts'
-import { healthy, type Listening, listening } from '../../tools/listening.ts'
-import { CHUNKED, head, post, RawClient, refused } from '../../tools/raw-http.ts'
+import { healthy, type Listening, listening, rawClients } from '../../tools/listening.ts'
+import { CHUNKED, head, post, type RawClient, refused } from '../../tools/raw-http.ts'
 import { until } from '../../tools/waiting.ts'
 
 const LIMIT = 3_000_000
-const clients: RawClient[] = []
 const server: Listening = await listening({ limitBytes: LIMIT })
-t.teardown(() => {
-  for (const client of clients) client.destroy()
-  server.close()
-})
-
-function client(port = server.port): RawClient {
-  const made = new RawClient(port)
-  clients.push(made)
-  return made
-}
+const client = rawClients(t, server)
 
 t.test('an answer, and the next one on the same connection', async (t) => {
   const raw = client()

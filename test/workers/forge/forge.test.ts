@@ -13,7 +13,7 @@ import t, { type Test } from 'tap'
 import type { EndpointPlan } from '../../../core/bundle/plan.ts'
 import { tryBody } from '../../../workers/forge/queries.ts'
 import { openPredictor } from '../../../workers/onnx/predictor.ts'
-import { bundleOf, type ForgeRun, type ForgeRunOptions, runForge } from '../../tools/forge-child.ts'
+import { type ForgeRun, type ForgeRunOptions, runForge } from '../../tools/forge-child.ts'
 import { onnxModel } from '../../tools/onnx-builder.ts'
 import {
   allocates,
@@ -32,6 +32,7 @@ import {
 } from '../../tools/onnx-models.ts'
 import { compiled, SHARED } from '../../tools/paths.ts'
 import type { ZipEntry } from '../../tools/zip-writer.ts'
+import { bundleEntries } from '../../tools/zip-writer.ts'
 
 async function run(t: Test, entries: readonly ZipEntry[], options: ForgeRunOptions = {}) {
   const done = await runForge(entries, options)
@@ -72,7 +73,7 @@ async function answers(done: ForgeRun, plan: EndpointPlan, bodies: readonly obje
 }
 
 t.test('a model and four lines of JSON', async (t) => {
-  const done = await run(t, bundleOf(classifier(4, 3)))
+  const done = await run(t, bundleEntries(classifier(4, 3)))
   const { plan, report, generationId, contentSha256 } = forged(done)
   t.same([done.exitCode, generationId], [0, 'v1'])
   t.same(done.phases, ['unpacking', 'checking', 'loading', 'testing', 'measuring'])
@@ -140,7 +141,7 @@ t.test('what the manifest says is in the plan', async (t) => {
     features,
     testQueries,
   }
-  const done = await run(t, bundleOf(mixedPipeline(), settings, extra))
+  const done = await run(t, bundleEntries(mixedPipeline(), settings, extra))
   const { plan, report, generationId } = forged(done)
   t.equal(generationId, 'g7')
   t.match(plan, {
@@ -156,13 +157,13 @@ t.test('what the manifest says is in the plan', async (t) => {
 })
 
 t.test('a row-dependent model is served row by row', async (t) => {
-  const { plan, report } = forged(await run(t, bundleOf(rowDependent(1))))
+  const { plan, report } = forged(await run(t, bundleEntries(rowDependent(1))))
   t.match(plan.endpoints[0]?.prediction, { kind: 'REGRESSION', batchable: false, maxRows: 1 })
   t.match(report.endpoints[0]?.batchReason, /changes with the other rows/)
 })
 
 t.test('a model that knows its categories needs a test query, and is served without', async (t) => {
-  const { plan, report } = forged(await run(t, bundleOf(mixedPipeline())))
+  const { plan, report } = forged(await run(t, bundleEntries(mixedPipeline())))
   t.match(plan.endpoints[0], { warmUp: [], prediction: { batchable: false } })
   t.match(report.endpoints[0]?.batchReason, /no test queries.*Unknown Category/)
 })
@@ -217,7 +218,7 @@ t.test('failed test queries: all of them, each by name, field and values', async
     { q: { features: { f0: 1 } } },
   ]
   const { code, told, exitCode } = refusal(
-    await run(t, bundleOf(classifier(4, 3), { testQueries })),
+    await run(t, bundleEntries(classifier(4, 3), { testQueries })),
   )
   t.same([code, exitCode], ['ERR_TEST_QUERY', 0])
   const at = 'endpoints[0].testQueries'
@@ -258,13 +259,13 @@ t.test('a manifest that does not fit its model, with all its faults', async (t) 
 
 t.test('bundles that never reach a model', async (t) => {
   const model = classifier(4, 3)
-  const missing = refusal(await run(t, bundleOf(model).slice(1)))
+  const missing = refusal(await run(t, bundleEntries(model).slice(1)))
   t.match(missing, { code: 'ERR_BUNDLE_INVALID', told: [/service\.json/] })
-  const sql = refusal(await run(t, bundleOf(model, { type: 'SQL_QUERY' })))
+  const sql = refusal(await run(t, bundleEntries(model, { type: 'SQL_QUERY' })))
   t.match(sql, { code: 'ERR_ENDPOINT_TYPE', told: [/"predict" is a SQL_QUERY/] })
-  const unnamed = refusal(await run(t, bundleOf(model), { fileName: 'my model.zip' }))
+  const unnamed = refusal(await run(t, bundleEntries(model), { fileName: 'my model.zip' }))
   t.match(unnamed, { code: 'ERR_BUNDLE_INVALID', told: [/\?generationId=/] })
-  const evil = refusal(await run(t, [...bundleOf(model), { name: '../evil', data: 'x' }]))
+  const evil = refusal(await run(t, [...bundleEntries(model), { name: '../evil', data: 'x' }]))
   t.match(evil, { code: 'ERR_BUNDLE_INVALID' })
   t.ok(
     evil.told.some((line) => line.includes('..')),
@@ -305,19 +306,19 @@ t.test(
 )
 
 t.test('a model that never returns is heard of until its first run', async (t) => {
-  const done = await run(t, bundleOf(endlessLoop()), { killMs: 2_500 })
+  const done = await run(t, bundleEntries(endlessLoop()), { killMs: 2_500 })
   t.match(done, { verdict: null, signal: 'SIGKILL' })
   t.equal(done.phases.at(-1), 'testing', 'its parent knows where it hung')
 })
 
 t.test('a model that asks for more memory than there is', async (t) => {
-  const { code, told } = refusal(await run(t, bundleOf(allocates(4e13))))
+  const { code, told } = refusal(await run(t, bundleEntries(allocates(4e13))))
   t.equal(code, 'ERR_MODEL_LIMITS')
   t.match(told, [/ConstantOfShape node: /])
 })
 
 t.test('an archive that is gone is told, not thrown', async (t) => {
-  const done = await run(t, bundleOf(regressor(2)), { archive: '/nowhere/absent.zip' })
+  const done = await run(t, bundleEntries(regressor(2)), { archive: '/nowhere/absent.zip' })
   t.match(done, { exitCode: 0, verdict: { kind: 'refused', code: 'ERR_INTERNAL' } })
 })
 
@@ -351,12 +352,12 @@ t.test('the real models', real, async (t) => {
     'triton_simple/simple.onnx',
   ]
   for (const path of raw) {
-    const done = await run(t, bundleOf(realModel(path)))
+    const done = await run(t, bundleEntries(realModel(path)))
     const [plan] = forged(done).plan.endpoints
     t.match(plan?.prediction, { kind: 'RAW', batchable: false, maxRows: 1 }, path)
     t.equal(plan?.warmUp.length, 1, `${path} has a warm-up`)
   }
-  const texts = await run(t, bundleOf(realModel('triton_simple/simple_string.onnx')))
+  const texts = await run(t, bundleEntries(realModel('triton_simple/simple_string.onnx')))
   const [plan] = forged(texts).plan.endpoints
   if (plan === undefined) throw new Error('no endpoint')
   const row = Array.from({ length: 16 }, (_, i) => String(i))
@@ -368,7 +369,7 @@ t.test('the forest with ZipMap left on answers its probabilities', real, async (
   const expected: unknown = JSON.parse(
     realModel('sklearn_randomforest/sklearn_randomforest_expected.json').toString('utf8'),
   )
-  const forest = bundleOf(realModel('sklearn_randomforest/sklearn_randomforest.onnx'))
+  const forest = bundleEntries(realModel('sklearn_randomforest/sklearn_randomforest.onnx'))
   const done = await run(t, forest)
   const { plan, report } = forged(done)
   const [endpoint] = plan.endpoints
