@@ -49,11 +49,22 @@ function desiredService(input: DesiredInput, record: ServiceRecord): DesiredServ
   const usable = record.mapping.filter(({ generationId }) =>
     isUsable(input, { serviceId: record.id, generationId }),
   )
+  const unusable = usable.length === 0 ? whyUnusable(input, record) : null
   return {
     serviceId: record.id,
     enabled: record.enabled && !input.withdrawn.has(record.id),
     mapping: normalized(usable),
+    ...(unusable === null ? {} : { unusable }),
   }
+}
+
+/** Of a service whose files were found damaged at start: callers shall not be told to switch. */
+function whyUnusable(input: DesiredInput, record: ServiceRecord): string | null {
+  const reasons = record.mapping.map(({ generationId }) => {
+    const reason = input.catalog.quarantined(record.id, generationId)
+    return reason === null ? null : `generation "${generationId}": ${reason}`
+  })
+  return reasons.find((reason) => reason !== null) ?? null
 }
 
 function isUsable(input: DesiredInput, ref: GenerationRef): boolean {

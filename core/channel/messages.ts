@@ -38,8 +38,10 @@ export interface MappingEntry {
 export interface DesiredService {
   readonly serviceId: string
   readonly enabled: boolean
-  /** Empty: no active generation. */
+  /** Empty: no active generation, or none that can be used. */
   readonly mapping: readonly MappingEntry[]
+  /** Why none of the mapped generations can be used; absent when one can, or none is mapped. */
+  readonly unusable?: string
 }
 
 /** A generation that serve must hold in memory, mapped or not. */

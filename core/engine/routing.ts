@@ -114,6 +114,7 @@ export function whyUnroutable(
   const service = routing.services.get(serviceId)
   if (service === undefined) return new AppError('ERR_SERVICE_UNKNOWN', serviceId)
   if (!service.enabled) return new AppError('ERR_SERVICE_DISABLED', serviceId)
+  if (service.unusable !== undefined) return new AppError('ERR_POOL_DOWN', service.unusable)
   if (service.mapping.length === 0)
     return new AppError('ERR_NO_GENERATION', `switch "${serviceId}" to one`)
   const held = service.mapping.map(({ generationId }) => find(serviceId, generationId))

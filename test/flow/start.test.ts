@@ -4,12 +4,12 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Client, demoBundle } from '../tools/client.ts'
 import { readyLine, remaining, startNode, startProcess } from '../tools/node.ts'
-import { compiled } from '../tools/paths.ts'
+import { compiled, ROOT } from '../tools/paths.ts'
 
 /** The command of the log line that shows a prediction of the demo service. */
 function printedCurl(log: string): string {
@@ -54,6 +54,27 @@ t.test('a restart serves what was active, without another import', async (t) => 
   const health = await new Client(again).admin('GET', '/health')
   t.equal(health.body.status, 'HEALTHY')
 })
+
+t.test(
+  'a model that is missing at a restart: callers get the cause, an import repairs',
+  async (t) => {
+    const first = await startNode(t)
+    await new Client(first).deploy('cancer', 'v1', demoBundle('cancer-v1.zip'))
+    t.equal(await first.stop(), 0)
+    rmSync(join(first.home, 'generations/cancer/v1/model.onnx'), { force: true })
+    const env = { SWITCHYARD_ADMIN_KEY: first.adminKey }
+    const client = new Client({
+      ...(await startNode(t, { home: first.home, env })),
+      adminKey: first.adminKey,
+    })
+    const { body } = JSON.parse(readFileSync(join(ROOT, 'bench/demo/demo.json'), 'utf8'))
+    const broken = await client.query('cancer/predict/predict', body)
+    t.match(broken, { status: 503, body: { code: 'ERR_POOL_DOWN' } })
+    t.match(broken.body.detailedMessage, /model\.onnx is missing on disk; import the bundle again/)
+    await client.deploy('cancer', 'v1', demoBundle('cancer-v1.zip'))
+    t.equal((await client.query('cancer/predict/predict', body)).status, 200)
+  },
+)
 
 const SCRIPT = '/usr/bin/script'
 const noTerminal = process.platform === 'linux' && existsSync(SCRIPT) ? false : 'no script(1) here'
