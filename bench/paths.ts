@@ -1,6 +1,6 @@
 /**
- * Where the benchmark finds the compiled programs that it starts and the models that it sends.
- * It runs compiled, and a build directory may lie anywhere: its package.json may be a link.
+ * Where the benchmark and the tests find the project and the compiled programs that they start.
+ * Both run compiled, and a build directory may lie anywhere: its package.json may be a link.
  */
 
 import { existsSync, realpathSync } from 'node:fs'

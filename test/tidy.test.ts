@@ -8,10 +8,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { ROOT } from '../bench/paths.ts'
 import * as code from './tools/code-rules.ts'
 import { deadFiles, type Faults, layers, libraries } from './tools/layer-rules.ts'
 import { completed, missingOptionals, readLock } from './tools/lockfile.ts'
-import { ROOT } from './tools/paths.ts'
 import { FOLDERS, parse, readSources, type Source } from './tools/source.ts'
 import { text } from './tools/text-rules.ts'
 

@@ -15,8 +15,8 @@ import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import type { ServiceRecord, StateRecord } from '../../admin/store/records.ts'
 import type { StateChange } from '../../admin/store/state-store.ts'
+import { compiled } from '../../bench/paths.ts'
 import { temporaryDirectory } from '../tools/control-plane.ts'
-import { compiled } from '../tools/paths.ts'
 
 const WRITER = compiled('test/tools/store-child.ts')
 

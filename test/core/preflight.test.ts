@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
-import { ROOT } from '../tools/paths.ts'
+import { ROOT } from '../../bench/paths.ts'
 
 const { judge } = await import(pathToFileURL(join(ROOT, 'core/preflight.mjs')).href)
 const FINE = { version: '22.1.0', platform: 'linux', musl: false, installed: true, query: 'uws' }

@@ -8,10 +8,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openLoop } from '../../bench/open-loop.ts'
+import { ROOT } from '../../bench/paths.ts'
 import { bundleOf, Client, demoBundle } from '../tools/client.ts'
 import { startNode } from '../tools/node.ts'
 import { allocates, classifier, endlessLoop, int4Output } from '../tools/onnx-models.ts'
-import { ROOT } from '../tools/paths.ts'
 
 const FORGE_MS = 10_000
 const MEMORY_BYTES = 3 * 2 ** 30

@@ -22,6 +22,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { compiled, ROOT } from '../../bench/paths.ts'
 import {
   freshHome,
   type NodeSettings,
@@ -32,7 +33,6 @@ import {
   startProcess,
 } from '../tools/node.ts'
 import { endlessLoop } from '../tools/onnx-models.ts'
-import { compiled, ROOT } from '../tools/paths.ts'
 import { zip } from '../tools/zip-writer.ts'
 
 const DEMO = { SWITCHYARD_DEMO: 'true' }

@@ -20,9 +20,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { compiled, ROOT } from '../../bench/paths.ts'
 import { Client, demoBundle } from '../tools/client.ts'
 import { readyLine, startNode, startProcess } from '../tools/node.ts'
-import { compiled, ROOT } from '../tools/paths.ts'
 
 function temporary(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-listen-'))

@@ -7,9 +7,9 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { compiled, ROOT } from '../../bench/paths.ts'
 import { Client, demoBundle } from '../tools/client.ts'
 import { readyLine, remaining, startNode, startProcess } from '../tools/node.ts'
-import { compiled, ROOT } from '../tools/paths.ts'
 
 /** The command of the log line that shows a prediction of the demo service. */
 function printedCurl(log: string): string {

@@ -2,8 +2,8 @@
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ROOT } from '../../bench/paths.ts'
 import type { TestNode } from './node.ts'
-import { ROOT } from './paths.ts'
 import { bundleEntries, zip } from './zip-writer.ts'
 
 /** Parsed JSON of any form. */

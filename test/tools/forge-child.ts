@@ -7,8 +7,8 @@ import { fork } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { compiled } from '../../bench/paths.ts'
 import type { ForgeMessage, ForgeRequest } from '../../workers/protocol.ts'
-import { compiled } from './paths.ts'
 import { type ZipEntry, zip } from './zip-writer.ts'
 
 export interface ForgeRun {

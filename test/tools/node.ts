@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { compiled } from './paths.ts'
+import { compiled } from '../../bench/paths.ts'
 
 const READY_MS = 60_000
 const STOP_MS = 30_000

@@ -5,9 +5,9 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ROOT } from '../../bench/paths.ts'
 import { ERROR_TABLE } from '../../core/base/errors.ts'
 import { optionsMarkdown } from '../../core/config/options.ts'
-import { ROOT } from './paths.ts'
 
 const README = join(ROOT, 'README.md')
 

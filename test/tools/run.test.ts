@@ -7,7 +7,7 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
-import { ROOT } from './paths.ts'
+import { ROOT } from '../../bench/paths.ts'
 
 const RUNNER = join(ROOT, 'test/tools/run.mjs')
 

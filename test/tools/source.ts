@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 import ts from 'typescript'
-import { ROOT } from './paths.ts'
+import { ROOT } from '../../bench/paths.ts'
 
 export interface Source {
   /** Relative to the project, with forward slashes. */

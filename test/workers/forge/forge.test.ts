@@ -10,6 +10,7 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { compiled } from '../../../bench/paths.ts'
 import type { EndpointPlan } from '../../../core/bundle/plan.ts'
 import { tryBody } from '../../../workers/forge/queries.ts'
 import { openPredictor } from '../../../workers/onnx/predictor.ts'
@@ -30,7 +31,7 @@ import {
   shiftedLabels,
   unknownOperator,
 } from '../../tools/onnx-models.ts'
-import { compiled, SHARED } from '../../tools/paths.ts'
+import { SHARED } from '../../tools/paths.ts'
 import type { ZipEntry } from '../../tools/zip-writer.ts'
 import { bundleEntries } from '../../tools/zip-writer.ts'
 
