@@ -1,37 +1,78 @@
 /** What the parts of the control plane expect of each other; types only. */
 
-import type { DesiredState, ObservedState } from '../core/channel/messages.ts'
+import type { DesiredState, ObservedState, StoppedEndpoint } from '../core/channel/messages.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../workers/protocol.ts'
 
 export type WarmOutcome =
   | { readonly kind: 'warm' }
   | { readonly kind: 'failed'; readonly reason: string }
 
-/** The serving process as the operations of the admin API see it, whichever process that is now. */
+/** Why a serving process was, or is to be, replaced. */
+export type ReplaceReason =
+  | 'died'
+  | 'crashed'
+  | 'hung'
+  | 'silent'
+  | 'memory'
+  | 'asked'
+  | 'certificates'
+
+export type ReplaceOutcome =
+  | { readonly kind: 'replaced'; readonly processes: number; readonly ms: number }
+  /** The processes of before go on. */
+  | { readonly kind: 'failed'; readonly reason: string }
+
+/** The serving processes as the operations of the admin API see them, whichever those are now. */
 export interface Serving {
   /** Makes this the desired state; a process that starts later gets the newest one. */
   publish(state: DesiredState): void
-  /** True when serve has this revision's routing in force; false after LIMITS.applyMs. */
+  /**
+   * True when every process that answers queries has this revision's routing in force; false after
+   * LIMITS.applyMs.
+   */
   whenApplied(revision: number): Promise<boolean>
   /**
-   * Settles when the generation is warm (or active) in serve, has failed, or LIMITS.loadMs passed.
+   * Settles when the generation is warm (or active) in every process that answers queries, has
+   * failed in one that is to stay, or LIMITS.loadMs passed.
    */
   whenWarm(serviceId: string, generationId: string): Promise<WarmOutcome>
-  /** What serve last reported; null while none runs. */
+  /** What the processes last reported, as one; null while none has. */
   observed(): ObservedState | null
-  /** Asks serve for what it counted since the last time; waits at most 250 ms. */
+  /** Asks for what was counted since the last time; waits at most 250 ms. */
   collect(): Promise<void>
-  /** For health: the process that serves, since when, and how many were replaced. */
+  /**
+   * Puts new processes in the place of all that serve, one after the other, without a failed
+   * request; settles when the last new one listens. The old ones end by themselves.
+   */
+  replace(reason: ReplaceReason): Promise<ReplaceOutcome>
+  /** An operator asks for these endpoints to be run again; what they did before is forgotten. */
+  pardon(serviceId: string, generationId: string): void
+  /** For health and metrics. */
   status(): ServingStatus
 }
 
 export interface ServingStatus {
-  readonly pid: number | null
+  /** How many are to serve (`--processes`). */
+  readonly wanted: number
+  readonly processes: readonly ServingProcess[]
+  /** At least one answers queries. */
   readonly listening: boolean
   readonly server: 'uws' | 'node' | null
-  /** Serving processes that died and were replaced since control started. */
-  readonly replaced: number
+  /** Processes that were replaced since control started, by reason; only where any. */
+  readonly replacements: Readonly<Partial<Record<ReplaceReason, number>>>
   readonly lastExit: string | null
+  /** Endpoints that are refused because their runs hang or crash. */
+  readonly stopped: readonly StoppedEndpoint[]
+}
+
+export interface ServingProcess {
+  readonly pid: number | null
+  /** `starting` loads and does not listen yet; `retiring` answers who is connected, and leaves. */
+  readonly state: 'starting' | 'serving' | 'retiring'
+  /** Wall clock, ms. */
+  readonly startedOn: number
+  /** Null when it cannot be read. */
+  readonly residentBytes: number | null
 }
 
 export type ForgeOutcome = Extract<ForgeMessage, { kind: 'forged' | 'refused' }>

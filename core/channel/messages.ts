@@ -6,7 +6,7 @@
 import type { GenerationPlan } from '../bundle/plan.ts'
 import type { MetricsDelta } from '../metrics/delta.ts'
 
-export const CHANNEL_VERSION = 1
+export const CHANNEL_VERSION = 2
 
 /** First message to a serving process; all that it may know of the configuration. */
 export interface ServeConfig {
@@ -27,6 +27,13 @@ export interface ServeConfig {
   readonly notAliveFile: string
   readonly version: string
   readonly logLevel: string
+  /** Serving processes that share the port and the cores, this one included. */
+  readonly processes: number
+  /**
+   * Where to note which endpoints are inside a run, or null: only asked for after a serving process
+   * has crashed, since it costs two writes a batch.
+   */
+  readonly witnessFile: string | null
 }
 
 export interface MappingEntry {
@@ -60,6 +67,15 @@ export interface DesiredKey {
   readonly allowedServices: readonly string[]
 }
 
+/** An endpoint that must not be run any more, because its runs do harm. */
+export interface StoppedEndpoint {
+  readonly serviceId: string
+  readonly generationId: string
+  readonly endpointId: string
+  /** `hangs`: its runs do not end. `crashes`: they end the process. */
+  readonly cause: 'hangs' | 'crashes'
+}
+
 export interface DesiredState {
   readonly revision: number
   readonly services: readonly DesiredService[]
@@ -80,8 +96,10 @@ export interface ObservedGeneration {
   readonly loadMs: number | null
   readonly queued: number
   readonly running: number
-  /** Endpoints that were stopped because their runs do not end. */
+  /** Endpoints that are stopped because control said so. */
   readonly stoppedEndpoints: readonly string[]
+  /** Runs that were given up as hung since the process started, by endpoint; only where any. */
+  readonly hangs: Readonly<Record<string, number>>
 }
 
 export interface ObservedState {
@@ -93,15 +111,27 @@ export interface ObservedState {
 
 export type ToServe =
   | { readonly kind: 'configure'; readonly channel: number; readonly config: ServeConfig }
-  | { readonly kind: 'desired'; readonly state: DesiredState }
+  | {
+      readonly kind: 'desired'
+      readonly state: DesiredState
+      /** Endpoints to refuse at once; one that leaves the list is run again. */
+      readonly stopped: readonly StoppedEndpoint[]
+    }
   /** Open the query port; sent when the first state is applied. */
   | { readonly kind: 'listen' }
   | { readonly kind: 'collect'; readonly id: number }
+  /**
+   * Another process listens on the port: close the listener in a quiet turn of the loop, only then
+   * announce `Connection: close` in answers, and end when no connection is left.
+   */
+  | { readonly kind: 'retire' }
   | { readonly kind: 'stop' }
 
 export type ToControl =
   | { readonly kind: 'listening'; readonly port: number; readonly server: 'uws' | 'node' }
   | { readonly kind: 'listenFailed'; readonly reason: string }
+  /** Answer to `retire`: new connections go elsewhere from now on. */
+  | { readonly kind: 'retired'; readonly connections: number }
   | { readonly kind: 'observed'; readonly state: ObservedState }
   | { readonly kind: 'metrics'; readonly id: number; readonly delta: MetricsDelta }
   /** All requests are answered; the last metrics are in it. The process ends now. */
