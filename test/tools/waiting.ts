@@ -2,10 +2,13 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Fails after five seconds. */
-export async function until(condition: () => boolean): Promise<void> {
-  const endMs = performance.now() + 5_000
-  while (!condition()) {
+/** Fails after `limitMs`. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  limitMs = 5_000,
+): Promise<void> {
+  const endMs = performance.now() + limitMs
+  while (!(await condition())) {
     if (performance.now() > endMs) throw new Error(`waited in vain for ${condition}`)
     await sleep(1)
   }
