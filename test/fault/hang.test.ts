@@ -35,7 +35,7 @@ async function start(t: Parameters<typeof startNode>[0]) {
   const client = new Client(node)
   await client.deploy('cancer', 'v1', demoBundle('cancer-v1.zip'))
   const endpoint = {
-    prediction: { type: 'RAW' },
+    prediction: 'RAW',
     timeoutMs: TIMEOUT_MS,
     testQueries: [{ name: 'few turns', q: FEW_TURNS }],
   }
