@@ -15,6 +15,7 @@ import { createAdminApi } from '../../admin/routes/admin-api.ts'
 import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import { type Logger, SILENT } from '../../core/base/logger.ts'
+import { contentSha256 } from '../../core/bundle/content.ts'
 import type {
   DesiredState,
   GenerationState,
@@ -201,11 +202,16 @@ export class MemoryForge implements Forge {
     return {
       kind: 'forged',
       generationId: found.generationId ?? named,
-      contentSha256: createHash('sha256').update(content).digest('hex'),
+      contentSha256: contentOf(content),
       plan: PLAN,
       report: REPORT,
     }
   }
+}
+
+function contentOf(model: string): string {
+  const sha256 = createHash('sha256').update(model).digest('hex')
+  return contentSha256([{ path: 'model.onnx', size: Buffer.byteLength(model), sha256 }])
 }
 
 const PLAN = generationPlan([endpoint(prediction({ kind: 'RAW', model: 'model.onnx' }))], {

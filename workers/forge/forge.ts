@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { ERROR_TABLE, type ErrorCode, type Fault } from '../../core/base/errors.ts'
 import { checkManifestText } from '../../core/bundle/check.ts'
+import { type ContentFile, contentSha256 } from '../../core/bundle/content.ts'
 import type { Manifest } from '../../core/bundle/manifest.ts'
 import type { AuthorizationPlan, ForgeReport, GenerationPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
@@ -15,7 +16,7 @@ import { RUNTIME } from '../onnx/session.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../protocol.ts'
 import { type EndpointForged, forgeEndpoint } from './endpoint.ts'
 import { type ModelFile, modelFile } from './model-file.ts'
-import { contentSha256, manifestPath, type UnpackedFile, unpack } from './unpack.ts'
+import { manifestPath, unpack } from './unpack.ts'
 
 export type Say = (phase: ForgePhase, detail: string) => void
 
@@ -59,7 +60,7 @@ export async function forge(request: ForgeRequest, say: Say): Promise<Verdict> {
   return { kind: 'forged', generationId, contentSha256: contentHash, plan, report }
 }
 
-async function readManifest(request: ForgeRequest, files: readonly UnpackedFile[]) {
+async function readManifest(request: ForgeRequest, files: readonly ContentFile[]) {
   const place = manifestPath(files)
   const { serviceId, generationId, fileName } = request
   if (place.kind === 'missing') return invalid([place.fault])
@@ -85,7 +86,7 @@ function invalid(faults: readonly Fault[]) {
 interface Checked {
   readonly manifest: Manifest
   readonly generationId: string
-  readonly files: readonly UnpackedFile[]
+  readonly files: readonly ContentFile[]
   readonly say: Say
 }
 

@@ -8,12 +8,12 @@
  * that it declared. What is left in the directory after a refusal is for the caller to remove.
  */
 
-import { createHash } from 'node:crypto'
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type CentralDirectory, type File, Open } from 'unzipper'
 import { assert } from '../../core/base/assert.ts'
 import { type Fault, messageOf } from '../../core/base/errors.ts'
+import type { ContentFile } from '../../core/bundle/content.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { writeFile } from './zip-data.ts'
 import { type ArchiveEnd, findEnd } from './zip-end.ts'
@@ -28,15 +28,8 @@ import {
 } from './zip-entry.ts'
 import { decodeName, NameTable, nameFaults, showName } from './zip-name.ts'
 
-export interface UnpackedFile {
-  /** Relative, with forward slashes. */
-  readonly path: string
-  readonly size: number
-  readonly sha256: string
-}
-
 export type UnpackResult =
-  | { readonly kind: 'unpacked'; readonly files: readonly UnpackedFile[]; readonly bytes: number }
+  | { readonly kind: 'unpacked'; readonly files: readonly ContentFile[]; readonly bytes: number }
   | { readonly kind: 'refused'; readonly faults: readonly Fault[] }
 
 /** How many of the bytes to write are written. */
@@ -219,7 +212,7 @@ async function writeAll(
 ): Promise<UnpackResult> {
   const wanted = parts.filter(({ entry }) => !isClutter(entry.name))
   const bytesTotal = wanted.reduce((sum, { entry }) => sum + entry.bytes, 0)
-  const files: UnpackedFile[] = []
+  const files: ContentFile[] = []
   const folders = new Set<string>()
   let bytes = 0
   for (const part of wanted) {
@@ -248,12 +241,6 @@ function isClutter(name: string): boolean {
   return name.startsWith('__MACOSX/') || name === '.DS_Store' || name.endsWith('/.DS_Store')
 }
 
-/** One hash of what a bundle holds, whatever archive it came in: decides "the same content". */
-export function contentSha256(files: readonly UnpackedFile[]): string {
-  const lines = files.map((file) => `${JSON.stringify(file.path)} ${file.size} ${file.sha256}\n`)
-  return createHash('sha256').update(lines.sort().join('')).digest('hex')
-}
-
 export type ManifestPlace =
   | { readonly kind: 'found'; readonly path: string }
   | { readonly kind: 'missing'; readonly fault: Fault }
@@ -261,7 +248,7 @@ export type ManifestPlace =
 const MANIFEST = 'service.json'
 
 /** Finds the manifest; whoever zipped the folder instead of its content is told so. */
-export function manifestPath(files: readonly UnpackedFile[]): ManifestPlace {
+export function manifestPath(files: readonly ContentFile[]): ManifestPlace {
   if (files.some((file) => file.path === MANIFEST)) return { kind: 'found', path: MANIFEST }
   const deeper = files.find((file) => file.path.endsWith(`/${MANIFEST}`))
   const folder = deeper === undefined ? null : deeper.path.slice(0, -MANIFEST.length)
