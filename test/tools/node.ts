@@ -38,6 +38,11 @@ export interface TestNode {
   stop(): Promise<number>
 }
 
+/** How many processes serve in the nodes of this run: `npm test -- --processes 2`. */
+export function servingProcesses(): number {
+  return Number(process.env['TEST_PROCESSES'] ?? 1)
+}
+
 /** A node that may or may not become ready. */
 export interface StartedProcess {
   readonly child: ChildProcess
@@ -160,6 +165,7 @@ function environment(home: string, mark: string, over: Readonly<Record<string, s
     SWITCHYARD_PORT: '0',
     SWITCHYARD_ADMIN_PORT: '0',
     SWITCHYARD_DEMO: 'false',
+    SWITCHYARD_PROCESSES: String(servingProcesses()),
     // Passed on to every child, the forge too: so the processes of one node are known from others.
     TMPDIR: mark,
     ...over,

@@ -5,6 +5,7 @@
  *   node test/tools/run.mjs                   everything
  *   node test/tools/run.mjs test/core/x       the build and the test files whose path holds this
  *   node test/tools/run.mjs --checks          everything but the tests
+ *   node test/tools/run.mjs --processes 2     whole nodes have two serving processes
  *   node test/tools/run.mjs --compiled F.js   these compiled files as they are
  *
  * Plain JavaScript, because it works before anything is compiled. Test files are tap programs that
@@ -30,6 +31,9 @@ const ORPHAN_MS = 2_000
 const JOBS = 2
 /** Files that start a whole node and measure time run alone, else they measure their neighbour. */
 const ALONE = /^test\/(flow|fault)\//
+/** What is promised of a node must hold whatever number of processes serve; once each is enough. */
+const TWICE = /^test\/(flow|contract)\//
+const SEVERAL = 2
 
 const CHECKS = [
   {
@@ -40,11 +44,14 @@ const CHECKS = [
   { name: 'unused code (knip)', command: ['node_modules/knip/bin/knip.js', '--no-progress'] },
 ]
 
+/** Serving processes of the nodes that tests start. */
+let processes = 1
 const totals = { passed: 0, failed: 0, skipped: 0 }
 /** Process groups of what runs now, so that an interrupted run leaves nothing behind. */
 const groups = new Set()
 
-async function main(args) {
+async function main(given) {
+  const args = withoutProcesses(given)
   const filters = args.filter((arg) => !arg.startsWith('--'))
   if (args.includes('--compiled')) return runFiles(filters, JOBS)
   const checks = filters.length === 0 ? CHECKS : CHECKS.filter((check) => check.fatal)
@@ -55,6 +62,16 @@ async function main(args) {
   if (!args.includes('--checks')) await runSources(filters)
 }
 
+/** Takes `--processes N` out of the arguments, for all that is run. */
+function withoutProcesses(args) {
+  const at = args.indexOf('--processes')
+  if (at < 0) return args
+  const wanted = Number(args[at + 1])
+  if (!Number.isInteger(wanted) || wanted < 1) throw new Error('--processes needs a number')
+  processes = wanted
+  return [...args.slice(0, at), ...args.slice(at + 2)]
+}
+
 async function runSources(filters) {
   const sources = testSources().filter((path) => matches(path, filters))
   for (const text of filters) {
@@ -62,7 +79,11 @@ async function runSources(filters) {
   }
   const together = sources.filter((path) => !ALONE.test(path))
   await runFiles(together.map(compiledOf), JOBS)
-  await runFiles(sources.filter((path) => ALONE.test(path)).map(compiledOf), 1)
+  const alone = sources.filter((path) => ALONE.test(path))
+  await runFiles(alone.map(compiledOf), 1)
+  if (filters.length > 0 || processes > 1) return
+  processes = SEVERAL
+  await runFiles(sources.filter((path) => TWICE.test(path)).map(compiledOf), 1)
 }
 
 /** From the sources and not from dist/, where the output of a deleted file may still lie. */
@@ -108,7 +129,8 @@ async function runFile(file) {
   totals.passed += counts.passed
   totals.skipped += counts.skips.length
   const mark = failed === 0 ? 'ok     ' : 'FAILED '
-  const name = relative(ROOT, file).replace(/^dist\/(.*)\.js$/, '$1.ts')
+  const path = relative(ROOT, file).replace(/^dist\/(.*)\.js$/, '$1.ts')
+  const name = processes === 1 ? path : `${path} (${processes} processes)`
   console.log(`${mark} ${seconds(result.ms)}  ${name}  ${counts.passed} passed`)
   for (const skip of counts.skips) console.log(`                 skipped: ${skip}`)
   if (failed > 0) {
@@ -223,7 +245,8 @@ function childEnvironment() {
   const kept = Object.entries(process.env).filter(
     ([name]) => !/^(SWITCHYARD_|TAP|FORCE_COLOR$)/.test(name),
   )
-  return { ...Object.fromEntries(kept), TAP_TIMEOUT: String(FILE_S), NO_COLOR: '1' }
+  const ours = { TAP_TIMEOUT: String(FILE_S), NO_COLOR: '1', TEST_PROCESSES: String(processes) }
+  return { ...Object.fromEntries(kept), ...ours }
 }
 
 function withoutPassed(output) {
