@@ -144,12 +144,14 @@ class End {
 }
 
 function sayReady(node: RunningNode, config: Config, logger: Logger): void {
-  const { url, adminUrl, firstAdminKey, demoCurl } = node
+  const { url, adminUrl, firstAdminKey, demoCurl, adminCurlOptions } = node
   const ready = { event: 'ready', url, adminUrl, pid: process.pid }
   process.stdout.write(`${JSON.stringify(ready)}\n`)
   if (process.stdout.isTTY) {
     const { metricsPublic } = config
-    process.stdout.write(greetingText({ url, adminUrl, firstAdminKey, demoCurl, metricsPublic }))
+    const texts = { url, adminUrl, firstAdminKey, demoCurl, adminCurlOptions }
+    process.stdout.write(greetingText({ ...texts, metricsPublic }))
+    if (firstAdminKey !== null) void node.firstKeyWasShown()
   } else if (demoCurl !== null) {
     logger.info({ command: demoCurl }, 'a prediction of the demo service')
   }

@@ -7,9 +7,7 @@
  */
 
 import { existsSync, readFileSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createSecureContext } from 'node:tls'
 import { AppError, messageOf } from '../core/base/errors.ts'
 import type { Logger } from '../core/base/logger.ts'
 import type { ServeConfig } from '../core/channel/messages.ts'
@@ -20,6 +18,7 @@ import { MetricsStore } from '../core/metrics/store.ts'
 import { notAliveFile, openAdminApi } from './api.ts'
 import { type ClosableForge, createForge, type ForgeOptions } from './bundle/forge-client.ts'
 import { demoCurl, importDemo } from './demo.ts'
+import { prepareFirstKey } from './first-key.ts'
 import { urlOf } from './greeting.ts'
 import { type Operations, openOperations } from './operations/operations.ts'
 import { pickPort, whyNotFree } from './ports.ts'
@@ -27,6 +26,8 @@ import type { Launch } from './serving/serve-process.ts'
 import { Supervisor } from './serving/supervisor.ts'
 import { Home } from './store/home.ts'
 import { LmdbStore } from './store/lmdb-store.ts'
+import { Certificates } from './tls/certificates.ts'
+import { curlOptions, warnOfClearText } from './tls/hints.ts'
 
 /** How often serve is asked for its counts when nobody looks at the metrics. */
 const COLLECT_EVERY_MS = 10_000
@@ -49,7 +50,11 @@ export interface RunningNode {
   readonly url: string
   readonly adminUrl: string
   readonly firstAdminKey: string | null
+  /** Somebody has read it: it need not lie in a file any more. */
+  firstKeyWasShown(): Promise<void>
   readonly demoCurl: string | null
+  /** What curl needs to call the admin API; empty, or options with a blank before them. */
+  readonly adminCurlOptions: string
   /** Answers what is in flight, closes everything. */
   stop(): Promise<void>
   /** For a second signal: nothing is waited for. */
@@ -95,24 +100,35 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 
 async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNode> {
   const { config, logger } = options
-  checkTls(config)
+  const certificates = new Certificates(config, logger)
+  warnOfClearText(config, logger)
   await checkPorts(config)
   const isNew = !existsSync(join(config.home, 'state', 'data.mdb'))
-  const parts = await openParts(options, opened)
-  const { operations, supervisor } = parts
-  const firstAdminKey = await firstKey(options, parts)
+  const parts = await openParts(options, opened, certificates)
+  const { operations, supervisor, home } = parts
+  const firstKey = await prepareFirstKey(home, logger, (keep) =>
+    operations.ensureAdminKey(config.adminKey, keep),
+  )
   const queryPort = await openQueries(options, parts, opened)
   const admin = await openAdmin(options, parts)
   opened.onClose(() => admin.close(config.drainMs))
 
-  const tls = config.tlsCert !== null
-  const url = urlOf(tls, config.host, queryPort)
+  certificates.watch({
+    replaceServing: () => supervisor.replace('certificates'),
+    secureAdmin: (material) => admin.secure(material),
+  })
+  const url = urlOf(config.tlsCert !== null, config.host, queryPort)
   if (config.demo ?? isNew) await demo(options, parts)
   return {
     url,
-    adminUrl: urlOf(tls, config.adminHost, admin.port),
-    firstAdminKey,
-    demoCurl: await demoCurl(operations, options.demoFolder, url),
+    adminUrl: urlOf(config.adminTlsCert !== null, config.adminHost, admin.port),
+    firstAdminKey: options.keyIsShown ? firstKey.secret : null,
+    firstKeyWasShown: () => firstKey.wasShown(),
+    demoCurl: await demoCurl(operations, options.demoFolder, {
+      url,
+      options: curlOptions(certificates.query),
+    }),
+    adminCurlOptions: curlOptions(certificates.admin),
     stop: async () => {
       // At the same time: both have `drainMs`, and an operation under way may need serve.
       await Promise.all([admin.close(config.drainMs), supervisor.stop()])
@@ -149,19 +165,26 @@ interface Parts {
   readonly metrics: MetricsStore
   readonly supervisor: Supervisor
   readonly operations: Operations
+  readonly certificates: Certificates
 }
 
-async function openParts(options: NodeOptions, opened: Opened): Promise<Parts> {
+async function openParts(
+  options: NodeOptions,
+  opened: Opened,
+  certificates: Certificates,
+): Promise<Parts> {
   const { config, logger } = options
   const home = await openHome(config)
   opened.onClose(() => home.close())
+  const tlsFile = certificates.stage(home.root)
+  opened.onClose(() => certificates.close())
   const store = await LmdbStore.open(home.state)
   opened.onClose(() => store.close())
 
   const { launch } = options
   const port = config.port === 0 ? await pickPort(config.host) : config.port
   const metrics = new MetricsStore()
-  const serving = { ...serveConfig(options, home), port }
+  const serving = { ...serveConfig(options, home), tlsCert: tlsFile, tlsKey: tlsFile, port }
   const collectEveryMs = COLLECT_EVERY_MS
   const supervisor = new Supervisor({ launch, config: serving, metrics, collectEveryMs, logger })
   const memoryBytesMin = config.forgeMemoryBytes
@@ -171,9 +194,9 @@ async function openParts(options: NodeOptions, opened: Opened): Promise<Parts> {
 
   const { keepPreviousMs, drainMs } = config
   const common = { store, home, forge, metrics, logger, keepPreviousMs, drainMs }
-  const operations = await openOperations({ ...common, serving: supervisor })
+  const operations = await openOperations({ ...common, serving: supervisor, certificates })
   opened.onClose(() => operations.close())
-  return { home, forge, metrics, supervisor, operations }
+  return { home, forge, metrics, supervisor, operations, certificates }
 }
 
 /** The port on which queries are answered, once all that is active has loaded. */
@@ -189,26 +212,6 @@ async function openQueries(options: NodeOptions, parts: Parts, opened: Opened): 
   throw new StartError(
     `queries cannot be served on --port ${options.config.port}: ${queries.reason}`,
   )
-}
-
-/** Here, because a file that is no certificate would else end two processes in two ways. */
-function checkTls(config: Config): void {
-  if (config.tlsCert === null || config.tlsKey === null) return
-  const cert = readPem('--tls-cert', config.tlsCert)
-  const key = readPem('--tls-key', config.tlsKey)
-  try {
-    createSecureContext({ cert, key })
-  } catch (error) {
-    throw new StartError(`--tls-cert and --tls-key cannot be used: ${messageOf(error)}`)
-  }
-}
-
-function readPem(flag: string, path: string): Buffer {
-  try {
-    return readFileSync(path)
-  } catch (error) {
-    throw new StartError(`${flag}: ${messageOf(error)}`)
-  }
 }
 
 async function checkPorts(config: Config): Promise<void> {
@@ -230,12 +233,10 @@ async function openHome(config: Config): Promise<Home> {
   }
 }
 
-function serveConfig(options: NodeOptions, home: Home): Omit<ServeConfig, 'port'> {
+function serveConfig(options: NodeOptions, home: Home): Omit<ServeConfig, 'port' | 'tlsCert' | 'tlsKey'> {
   const { config } = options
   return {
     host: config.host,
-    tlsCert: config.tlsCert,
-    tlsKey: config.tlsKey,
     threads: config.threads,
     strictHeaders: config.strictHeaders,
     bodyBytesMax: config.bodyBytesMax,
@@ -247,14 +248,4 @@ function serveConfig(options: NodeOptions, home: Home): Omit<ServeConfig, 'port'
     version: options.version,
     logLevel: config.logLevel,
   }
-}
-
-/** The key when a person is there to read it; else a file, and its path in the log. */
-async function firstKey(options: NodeOptions, parts: Parts): Promise<string | null> {
-  const secret = await parts.operations.ensureAdminKey(options.config.adminKey)
-  if (secret === null || options.keyIsShown) return secret
-  const path = join(parts.home.root, 'first-admin-key')
-  await writeFile(path, `${secret}\n`, { mode: 0o600 })
-  options.logger.warn({ path }, 'the first admin key is in this file: move it to a safe place')
-  return null
 }

@@ -57,6 +57,11 @@ export class Catalog {
     for (const item of puts) this.#put(item)
   }
 
+  /** Nobody has ever used this state: a node makes an admin key before anything else. */
+  isEmpty(): boolean {
+    return this.#services.size === 0 && this.#keys.size === 0 && this.#adminKeys.size === 0
+  }
+
   services(): ServiceRecord[] {
     return sorted([...this.#services.values()].map((entry) => entry.record))
   }

@@ -6,19 +6,24 @@
 import { mkdir, rm, stat } from 'node:fs/promises'
 import { assert } from '../../core/base/assert.ts'
 import { wallMs } from '../../core/base/clock.ts'
-import { AppError } from '../../core/base/errors.ts'
+import { AppError, messageOf } from '../../core/base/errors.ts'
 import { ID_RULE, isGenerationId } from '../../core/base/ids.ts'
-import type { ForgeOutcome } from '../contracts.ts'
+import type { ContentFile } from '../../core/bundle/content.ts'
+import type { ForgeListener, ForgeOutcome } from '../contracts.ts'
+import { contentFault, writtenFiles } from '../store/contents.ts'
 import { exists, moveDurably, syncTree } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
-import { diskFailure, requireSpace } from '../store/space.ts'
-import type { Context, ImportStatus } from './context.ts'
+import { diskFailure } from '../store/space.ts'
+import type { Context } from './context.ts'
 import { journalView } from './generations.ts'
+import type { ImportTask } from './import-board.ts'
 
 export interface ImportRequest {
   readonly serviceId: string
-  /** Absolute; read, never moved or removed. */
+  /** Absolute. */
   readonly archivePath: string
+  /** The archive is removed as soon as it is unpacked; default: it is somebody's, and stays. */
+  readonly temporary?: boolean
   /** `?generationId=`; null: the manifest or the file name says it. */
   readonly generationId: string | null
   readonly fileName: string | null
@@ -33,28 +38,34 @@ export async function importGeneration(
   context: Context,
   request: ImportRequest,
 ): Promise<GenerationRecord> {
-  context.catalog.service(request.serviceId)
-  checkId(request.generationId)
-  const archiveBytes = (await stat(request.archivePath)).size
-  await requireSpace(context.home.staging, archiveBytes)
-  const status = statusOf(request)
-  return context.imports.track(status, () => stageAndCommit(context, request, status, archiveBytes))
+  const { serviceId, generationId, fileName } = request
+  context.catalog.service(serviceId)
+  checkId(generationId)
+  const start = { serviceId, generationId: namedId(generationId, fileName) }
+  return context.imports.run({ ...start, phase: 'waiting' }, (task) =>
+    importArchive(context, request, task),
+  )
 }
 
-async function stageAndCommit(
+/** For an import that is on the board already, as that of an upload. */
+export async function importArchive(
   context: Context,
   request: ImportRequest,
-  status: ImportStatus,
-  archiveBytes: number,
+  task: ImportTask,
 ): Promise<GenerationRecord> {
+  task.archiveBytes = (await stat(request.archivePath)).size
+  // What it unpacks to is not known yet; big files are seldom made much smaller.
+  task.space.claim(task.archiveBytes)
   const directory = context.home.stagingPath('unpacked')
-  await mkdir(directory, { mode: 0o700 })
   try {
-    const forged = await runForge(context, request, { status, directory, archiveBytes })
-    status.phase = 'committing'
+    await mkdir(directory, { mode: 0o700 })
+    const forged = await runForge(context, request, { task, directory })
+    task.enter('flushing', '', null)
     const bytes = await syncTree(directory)
+    task.enter('committing', '', null)
+    const written = await writtenFiles(directory, forged)
     return await context.perService.run(request.serviceId, () =>
-      commit(context, request, { forged, directory, bytes }),
+      commit(context, request, { forged, directory, bytes, written }),
     )
   } catch (error) {
     throw diskFailure(error)
@@ -64,29 +75,45 @@ async function stageAndCommit(
 }
 
 interface Run {
-  readonly status: ImportStatus
+  readonly task: ImportTask
   readonly directory: string
-  readonly archiveBytes: number
 }
 
 async function runForge(context: Context, request: ImportRequest, run: Run): Promise<Forged> {
-  const { serviceId, generationId, fileName, archivePath } = request
-  const task = { archive: archivePath, directory: run.directory, serviceId, generationId, fileName }
-  const outcome = await context.forging.run(() =>
-    context.forge.run(task, run.archiveBytes, (phase, detail) => {
-      run.status.phase = phase
-      run.status.detail = detail
-    }),
-  )
+  const { serviceId, generationId, fileName, archivePath: archive } = request
+  const { task, directory } = run
+  task.enter('waiting', 'another bundle is being checked', null)
+  const outcome = await context.forging.run(() => {
+    const diskBytesMax = task.space.available()
+    const wanted = { archive, directory, serviceId, generationId, fileName, diskBytesMax }
+    return context.forge.run(wanted, task.archiveBytes, listenerOf(request, task))
+  })
   if (outcome.kind === 'refused') throw new AppError(outcome.code, outcome.detail, outcome.faults)
   checkId(outcome.generationId)
   return outcome
+}
+
+function listenerOf(request: ImportRequest, task: ImportTask): ForgeListener {
+  return {
+    onPhase(phase, detail, progress) {
+      task.enter(phase, detail, progress)
+      if (progress !== null) task.space.remaining(progress.totalBytes - progress.doneBytes)
+      if (phase !== 'checking') return
+      task.space.remaining(0)
+      // Sooner than needed: the disk may be short of exactly these bytes. Failing, it goes later.
+      if (request.temporary === true) rm(request.archivePath, { force: true }).catch(() => {})
+    },
+    onNamed(generationId) {
+      task.generationId = generationId
+    },
+  }
 }
 
 interface Staged {
   readonly forged: Forged
   readonly directory: string
   readonly bytes: number
+  readonly written: readonly ContentFile[]
 }
 
 async function commit(
@@ -105,12 +132,8 @@ async function commit(
   }
   const ref = { serviceId: present.serviceId, generationId: present.id }
   const isFailed = publisher.observed(ref)?.state === 'failed'
-  if (isFailed || catalog.quarantined(present.serviceId, present.id) !== null) {
-    // The files that were lost or damaged are here again; what failed is tried with them.
-    await place(context, request.serviceId, staged)
-    catalog.endQuarantine(present.serviceId, present.id)
-    publisher.publish()
-  }
+  const isQuarantined = catalog.quarantined(present.serviceId, present.id) !== null
+  if (isFailed || isQuarantined) await repair(context, present, staged)
   return present
 }
 
@@ -120,8 +143,9 @@ async function insert(
   staged: Staged,
 ): Promise<GenerationRecord> {
   const record = recordOf(context, request, staged)
-  const target = await place(context, request.serviceId, staged)
+  const target = context.home.directoryOf(record.serviceId, record.id)
   try {
+    await place(context, target, staged)
     await context.catalog.commit({
       actor: request.actor,
       action: 'importGeneration',
@@ -131,22 +155,44 @@ async function insert(
       removes: [],
     })
   } catch (error) {
-    await context.home.discard(target)
+    await dropPlaced(context, target, error)
     throw error
   }
   return record
 }
 
-async function place(context: Context, serviceId: string, staged: Staged): Promise<string> {
-  const target = context.home.directoryOf(serviceId, staged.forged.generationId)
-  // Left behind by a delete that could not remove its files.
+/**
+ * Not when nobody can tell whether the record is on disk: a record without its files would be half
+ * an import, files without a record are removed by the next start.
+ */
+async function dropPlaced(context: Context, target: string, error: unknown): Promise<void> {
+  if (error instanceof AppError && error.code === 'ERR_STORE_FAILED') return
+  try {
+    if (await exists(target)) await context.home.discard(target)
+  } catch (failure) {
+    context.logger.warn({ target, reason: messageOf(failure) }, 'files of an import stay behind')
+  }
+}
+
+async function place(context: Context, target: string, staged: Staged): Promise<void> {
+  // Left behind by a delete that could not remove its files, or damaged.
   if (await exists(target)) await context.home.discard(target)
   await moveDurably(staged.directory, target)
-  return target
+}
+
+/**
+ * The files that were lost or damaged are here again. Those that are as they were imported stay
+ * where they are: between taking them away and putting others there, a crash would lose both.
+ */
+async function repair(context: Context, record: GenerationRecord, staged: Staged): Promise<void> {
+  const target = context.home.directoryOf(record.serviceId, record.id)
+  if ((await contentFault(target, record)) !== null) await place(context, target, staged)
+  context.catalog.endQuarantine(record.serviceId, record.id)
+  context.publisher.publish()
 }
 
 function recordOf(context: Context, request: ImportRequest, staged: Staged): GenerationRecord {
-  const { forged, bytes } = staged
+  const { forged, bytes, written } = staged
   assert(forged.plan.endpoints.length > 0, 'the forge refuses a bundle without endpoints')
   return {
     serviceId: request.serviceId,
@@ -157,22 +203,17 @@ function recordOf(context: Context, request: ImportRequest, staged: Staged): Gen
     plan: forged.plan,
     report: forged.report,
     bytes,
+    written,
     sequence: context.catalog.nextSequence(),
   }
 }
 
-function statusOf(request: ImportRequest): ImportStatus {
-  const named = request.generationId ?? request.fileName?.replace(/\.zip$/i, '') ?? ''
-  return {
-    serviceId: request.serviceId,
-    generationId: named,
-    startedOn: wallMs(),
-    phase: 'waiting',
-    detail: 'another bundle is being checked',
-  }
+/** As far as it is known before the manifest is read. */
+export function namedId(generationId: string | null, fileName: string | null): string {
+  return generationId ?? fileName?.replace(/\.zip$/i, '') ?? ''
 }
 
-function checkId(generationId: string | null): void {
+export function checkId(generationId: string | null): void {
   if (generationId === null || isGenerationId(generationId)) return
   const detail = `generationId: ${ID_RULE}, and not "actions"; name another with ?generationId=`
   throw new AppError('ERR_PARAMETER_INVALID', detail)

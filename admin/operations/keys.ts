@@ -86,13 +86,17 @@ export async function saveKeyUse({ catalog, metrics, perService, logger }: Conte
   })
 }
 
+export type KeepSecret = (secret: string) => Promise<void>
+
 /**
  * Makes sure that somebody can open the admin API. Returns the secret when one was generated: the
- * only moment at which anybody can see it.
+ * only moment at which anybody can see it. `keep` is called before the state knows the key, so that
+ * after a crash between the two there is a secret too many, never one that nobody has.
  */
 export async function ensureAdminKey(
   context: Context,
   envSecret: string | null,
+  keep: KeepSecret = async () => {},
 ): Promise<string | null> {
   if (envSecret !== null) {
     await acceptEnvKey(context, envSecret)
@@ -100,6 +104,7 @@ export async function ensureAdminKey(
   }
   if (context.catalog.adminKeys().length > 0) return null
   const secret = newSecret()
+  await keep(secret)
   await putAdminKey(context, 'first', 'made at the first start', secret)
   return secret
 }

@@ -9,16 +9,20 @@ import { LIMITS } from '../../core/config/limits.ts'
 import type { Forge, Serving } from '../contracts.ts'
 import { SerialQueue, SerialQueues } from '../serial.ts'
 import type { Home } from '../store/home.ts'
+import { DiskSpace } from '../store/space.ts'
 import type { StateStore } from '../store/state-store.ts'
+import type { Certificates } from '../tls/certificates.ts'
 import { Catalog } from './catalog.ts'
-import { type Context, ImportBoard, type OperationMetrics, SwitchTickets } from './context.ts'
+import { type Context, type OperationMetrics, SwitchTickets } from './context.ts'
 import * as generations from './generations.ts'
 import { type HealthView, healthView } from './health.ts'
+import { ImportBoard } from './import-board.ts'
 import { type ImportRequest, importGeneration } from './imports.ts'
 import * as keys from './keys.ts'
 import { Publisher } from './publisher.ts'
 import { recover } from './recovery.ts'
 import * as services from './services.ts'
+import { type Incoming, uploadGeneration } from './uploads.ts'
 import * as views from './views.ts'
 
 /** How much of the last use of keys a crash may lose, and how long late counts may show. */
@@ -33,6 +37,8 @@ export interface OperationsOptions {
   readonly logger: Logger
   readonly keepPreviousMs?: number
   readonly drainMs?: number
+  /** The store was put back to an earlier state: it may not know the newest generations. */
+  readonly stateIsOlder?: boolean
 }
 
 export type Operations = ReturnType<typeof createOperations>
@@ -41,7 +47,9 @@ export type Operations = ReturnType<typeof createOperations>
 export async function openOperations(options: OperationsOptions): Promise<Operations> {
   const catalog = await Catalog.load(options.store)
   const { home, logger } = options
-  await recover({ home, catalog, logger })
+  // An empty state beside full directories is no crash of ours: somebody lost or removed it.
+  const stateIsOlder = options.stateIsOlder === true || catalog.isEmpty()
+  await recover({ home, catalog, logger, stateIsOlder })
   const operations = createOperations(contextOf(options, catalog))
   operations.publish()
   return operations
@@ -67,8 +75,9 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
     logger,
     perService: new SerialQueues(),
     forging: new SerialQueue(),
-    imports: new ImportBoard(),
+    imports: new ImportBoard(new DiskSpace(home.staging), logger),
     switches: new SwitchTickets(),
+    certificates: options.certificates ?? null,
   }
 }
 
@@ -96,7 +105,8 @@ function createOperations(context: Context) {
       await tidyUp(context)
     },
 
-    ensureAdminKey: (envSecret: string | null) => keys.ensureAdminKey(context, envSecret),
+    ensureAdminKey: (envSecret: string | null, keep?: keys.KeepSecret) =>
+      keys.ensureAdminKey(context, envSecret, keep),
     verifyAdmin: (authorization: string) => keys.verifyAdmin(context, authorization),
     health: (): HealthView => healthView(context),
 
@@ -124,6 +134,10 @@ function createOperations(context: Context) {
     },
     importGeneration: async (request: ImportRequest) =>
       views.generationSummaryView(context, await importGeneration(context, request)),
+    /** Takes the upload's stream before its first await, unless it refuses it. */
+    uploadGeneration: async (upload: Incoming) =>
+      views.generationSummaryView(context, await uploadGeneration(context, upload)),
+    importsRunning: () => context.imports.count,
     deleteGeneration: (ref: GenerationRef, actor: string) =>
       generations.deleteGeneration(context, ref, actor),
     preloadGeneration: (ref: GenerationRef) => generations.preloadGeneration(context, ref),

@@ -1,6 +1,6 @@
 /** File system steps that survive the loss of power, which plain calls do not. */
 
-import { appendFile, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
+import { appendFile, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 /**
@@ -31,10 +31,20 @@ export async function syncTree(directory: string): Promise<number> {
   return bytes
 }
 
+/** Makes a directory and what is missing above it, each entry durable in its parent. */
+export async function mkdirDurably(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode: 0o700 })
+  if (first === undefined) return
+  // From the newest entry up to that of the first one made, which an older directory holds.
+  for (let made = path; ; made = dirname(made)) {
+    await syncPath(dirname(made))
+    if (made === first || dirname(made) === made) return
+  }
+}
+
 /** Moves a finished directory to its place, so that after a crash it is there whole or not. */
 export async function moveDurably(from: string, to: string): Promise<void> {
-  await mkdir(dirname(to), { recursive: true, mode: 0o700 })
-  await syncPath(dirname(dirname(to)))
+  await mkdirDurably(dirname(to))
   await rename(from, to)
   await syncPath(dirname(to))
   await syncPath(dirname(from))
@@ -50,5 +60,18 @@ export async function exists(path: string): Promise<boolean> {
 /** Adds to a file that only the owner can read. */
 export async function appendDurably(path: string, text: string): Promise<void> {
   await appendFile(path, text, { mode: 0o600, flush: true })
+  await syncPath(dirname(path))
+}
+
+/** Writes a whole file that only the owner can read: after a crash the old one or the new one. */
+export async function writeDurably(path: string, text: string): Promise<void> {
+  const unfinished = `${path}.new`
+  try {
+    await writeFile(unfinished, text, { mode: 0o600, flush: true })
+    await rename(unfinished, path)
+  } catch (error) {
+    await rm(unfinished, { force: true })
+    throw error
+  }
   await syncPath(dirname(path))
 }

@@ -4,10 +4,12 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, rename, rm } from 'node:fs/promises'
+import { chmod, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { assert } from '../../core/base/assert.ts'
+import { AppError } from '../../core/base/errors.ts'
 import { isGenerationId, isServiceId } from '../../core/base/ids.ts'
+import { mkdirDurably, moveDurably } from './files.ts'
 import { type HomeLock, lockHome } from './lock.ts'
 
 export class Home {
@@ -30,11 +32,13 @@ export class Home {
     // Model files and digests are nobody else's business, whoever creates them from here on.
     process.umask(0o077)
     const root = resolve(path)
-    await mkdir(root, { recursive: true, mode: 0o700 })
+    await mkdirDurably(root)
     const home = new Home(root, await lockHome(root))
-    for (const folder of [home.state, home.generations, home.staging]) {
-      await mkdir(folder, { recursive: true, mode: 0o700 })
-      await chmod(folder, 0o700)
+    try {
+      await home.#makeFolders()
+    } catch (error) {
+      await home.close()
+      throw error
     }
     return home
   }
@@ -57,11 +61,36 @@ export class Home {
   /** Frees the disk: first out of the way in one step, then removed file by file. */
   async discard(path: string): Promise<void> {
     const aside = this.stagingPath('discard')
-    await rename(path, aside)
-    await rm(aside, { recursive: true, force: true })
+    // A full disk may have no room for the new name; what is left of a crash, a start removes.
+    const moved = await rename(path, aside).then(
+      () => aside,
+      () => path,
+    )
+    await rm(moved, { recursive: true, force: true })
+  }
+
+  /** Keeps what nobody knows, out of the way of what is known; returns where. */
+  async setAside(serviceId: string, generationId: string): Promise<string> {
+    const name = `${generationId}-${randomBytes(4).toString('hex')}`
+    const target = join(this.root, 'unknown', serviceId, name)
+    await moveDurably(this.directoryOf(serviceId, generationId), target)
+    return target
   }
 
   async close(): Promise<void> {
     await this.#lock.release()
+  }
+
+  async #makeFolders(): Promise<void> {
+    for (const folder of [this.state, this.generations, this.staging]) {
+      await mkdirDurably(folder)
+      await chmod(folder, 0o700)
+    }
+    const [from, to] = await Promise.all([stat(this.staging), stat(this.generations)])
+    if (from.dev === to.dev) return
+    // Said now, for else every import would fail at its last step.
+    const why = 'a finished bundle is moved from one to the other in one step'
+    const detail = `${this.staging} and ${this.generations} must be on one file system: ${why}`
+    throw new AppError('ERR_STORE_FAILED', detail)
   }
 }

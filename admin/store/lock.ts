@@ -5,7 +5,7 @@
  * another program after a crash does not lock the directory for ever.
  */
 
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError } from '../../core/base/errors.ts'
 
@@ -22,25 +22,21 @@ interface Holder {
 /** Throws ERR_STORE_LOCKED when a living process holds the lock. */
 export async function lockHome(home: string): Promise<HomeLock> {
   const path = join(home, 'lock')
-  const ours = join(home, `lock.${process.pid}`)
-  const text = JSON.stringify({ pid: process.pid, start: await startOf(process.pid) })
-  await writeFile(ours, text, { mode: 0o600 })
-  try {
-    // A link appears with its whole content or not at all; a file that is created and then
-    // written would be empty for a moment.
-    if (!(await linked(ours, path))) {
-      await removeStale(path)
-      if (!(await linked(ours, path))) throw locked(home, null)
-    }
-  } finally {
-    await rm(ours, { force: true })
+  const text = `${process.pid} ${await startOf(process.pid)}`
+  if (!(await claimed(text, path))) {
+    await removeStale(path)
+    if (!(await claimed(text, path))) throw locked(home, null)
   }
   return { release: () => rm(path, { force: true }) }
 }
 
-async function linked(from: string, to: string): Promise<boolean> {
+/**
+ * A symbolic link that leads nowhere: it appears with its text or not at all, where a file would be
+ * empty for a moment; and a text this short needs no block, so a node starts on a full disk too.
+ */
+async function claimed(text: string, path: string): Promise<boolean> {
   try {
-    await link(from, to)
+    await symlink(text, path)
     return true
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false
@@ -50,31 +46,27 @@ async function linked(from: string, to: string): Promise<boolean> {
 
 /** Takes a dead process's lock away by renaming: of two that try, only one gets it. */
 async function removeStale(path: string): Promise<void> {
-  const text = await readFile(path, 'utf8').catch(() => '')
+  const text = await textOf(path)
   const holder = holderOf(text)
   if (holder !== null && (await isAlive(holder))) throw locked(path, holder)
   const aside = `${path}.stale.${process.pid}`
   await rename(path, aside).catch(() => {})
-  const taken = await readFile(aside, 'utf8').catch(() => text)
-  if (taken !== text) {
-    // In between somebody else had cleaned up and locked: what we took is their fresh lock.
-    await link(aside, path).catch(() => {})
-    await rm(aside, { force: true })
-    throw locked(path, holderOf(taken))
-  }
+  const taken = await readlink(aside).catch(() => text)
   await rm(aside, { force: true })
+  if (taken === text) return
+  // In between somebody else had cleaned up and locked: what we took is their fresh lock.
+  await symlink(taken, path).catch(() => {})
+  throw locked(path, holderOf(taken))
+}
+
+/** '' of anything that is no such link: it locks nothing. */
+function textOf(path: string): Promise<string> {
+  return readlink(path).catch(() => '')
 }
 
 function holderOf(text: string): Holder | null {
-  try {
-    const value: unknown = JSON.parse(text)
-    if (typeof value !== 'object' || value === null) return null
-    if (!('pid' in value && 'start' in value)) return null
-    const { pid, start } = value
-    return typeof pid === 'number' && typeof start === 'string' ? { pid, start } : null
-  } catch {
-    return null
-  }
+  const [, pid, start] = /^(\d+) (.*)$/.exec(text) ?? []
+  return pid === undefined ? null : { pid: Number(pid), start: start ?? '' }
 }
 
 async function isAlive(holder: Holder): Promise<boolean> {

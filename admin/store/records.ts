@@ -1,5 +1,6 @@
 /** What the node remembers, record by record; types only. Secrets are there as digests only. */
 
+import type { ContentFile } from '../../core/bundle/content.ts'
 import type { EndpointType } from '../../core/bundle/manifest.ts'
 import type { ForgeReport, GenerationPlan } from '../../core/bundle/plan.ts'
 import type { MappingEntry } from '../../core/channel/messages.ts'
@@ -29,6 +30,8 @@ export interface GenerationRecord {
   readonly report: ForgeReport
   /** Bytes on disk. */
   readonly bytes: number
+  /** Files beside the bundle's own: models as the forge rewrote them. */
+  readonly written?: readonly ContentFile[]
   /** Order of import over the whole node: the largest of a service is its newest generation. */
   readonly sequence: number
 }

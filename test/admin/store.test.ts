@@ -6,7 +6,7 @@
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { open } from 'lmdb'
 import t from 'tap'
@@ -112,7 +112,7 @@ t.test('one node per data directory', async (t) => {
   await home.close()
 
   // Left behind by a crash: the process id lives, but it is another process by now.
-  writeFileSync(join(directory, 'lock'), `{"pid":${process.pid},"start":"another boot/1"}`)
+  symlinkSync(`${process.pid} another boot/1`, join(directory, 'lock'))
   const second = await Home.open(directory)
   await second.close()
   writeFileSync(join(directory, 'lock'), 'nonsense')
