@@ -14,6 +14,7 @@ import type { Operations } from './operations/operations.ts'
 import { createAdminApi } from './routes/admin-api.ts'
 import type { Supervisor } from './serving/supervisor.ts'
 import type { Home } from './store/home.ts'
+import type { Certificates } from './tls/certificates.ts'
 
 /** Operators and their scripts; a port that can run code is no place for crowds. */
 const CONNECTIONS_MAX = 256
@@ -25,12 +26,13 @@ export interface AdminOptions {
   readonly metrics: MetricsStore
   readonly supervisor: Supervisor
   readonly home: Home
+  readonly certificates: Certificates
   readonly version: string
   readonly logger: Logger
 }
 
 export function openAdminApi(options: AdminOptions): Promise<NodeHttpServer> {
-  const { config, operations, metrics, supervisor, home, version, logger } = options
+  const { config, operations, metrics, supervisor, home, certificates, version, logger } = options
   const startedAtS = wallMs() / 1000 - process.uptime()
   const handler = createAdminApi({
     operations,
@@ -39,6 +41,7 @@ export function openAdminApi(options: AdminOptions): Promise<NodeHttpServer> {
     version,
     logger,
     serving: supervisor,
+    certificates,
     nodeInfo: () => nodeInfo(options, startedAtS),
     notAliveFile: notAliveFile(home),
     metricsPublic: config.metricsPublic,
@@ -47,8 +50,9 @@ export function openAdminApi(options: AdminOptions): Promise<NodeHttpServer> {
     {
       host: config.adminHost,
       port: config.adminPort,
-      tlsCert: config.tlsCert,
-      tlsKey: config.tlsKey,
+      tlsCert: null,
+      tlsKey: null,
+      tls: certificates.adminMaterial(),
       connectionsMax: Math.min(CONNECTIONS_MAX, config.connectionsMax),
       budget: new BodyBudget(BODY_BYTES_TOTAL_MAX),
       version,
@@ -64,7 +68,7 @@ export function notAliveFile(home: Home): string {
 }
 
 function nodeInfo(options: AdminOptions, startedAtS: number): NodeInfo {
-  const { supervisor, operations, version } = options
+  const { supervisor, operations, certificates, version } = options
   const { pid, replaced } = supervisor.status()
   const generations = supervisor.observed()?.generations ?? []
   const residentBytes = process.memoryUsage.rss()
@@ -83,6 +87,9 @@ function nodeInfo(options: AdminOptions, startedAtS: number): NodeInfo {
       .length,
     serveReplacements: replaced,
     processes,
+    certificates: Object.entries(certificates.views()).map(([listener, { notAfter }]) => {
+      return { listener, notAfterS: notAfter / 1000 }
+    }),
   }
 }
 

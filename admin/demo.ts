@@ -55,7 +55,7 @@ export async function importDemo(
 export async function demoCurl(
   operations: DemoOperations,
   folder: string,
-  url: string,
+  query: { readonly url: string; readonly options: string },
 ): Promise<string | null> {
   try {
     const demo = await readDemo(folder)
@@ -63,7 +63,7 @@ export async function demoCurl(
     if (activeGeneration !== demo.generation) return null
     const path = `/public/api/v1/${demo.service}/${demo.endpoint}/predict`
     const type = "-H 'Content-Type: application/json'"
-    return `curl ${type} ${quoted(url + path)} -d ${quoted(JSON.stringify(demo.body))}`
+    return `curl${query.options} ${type} ${quoted(query.url + path)} -d ${quoted(JSON.stringify(demo.body))}`
   } catch {
     // Deleted, or this installation came without the demo.
     return null

@@ -8,6 +8,8 @@ export interface Greeting {
   /** A command that works when pasted; null without a demo service. */
   readonly demoCurl: string | null
   readonly metricsPublic: boolean
+  /** Between `curl` and the rest, for the admin API. */
+  readonly adminCurlOptions: string
 }
 
 export function greetingText(greeting: Greeting): string {
@@ -15,6 +17,7 @@ export function greetingText(greeting: Greeting): string {
   // Without the key itself: the variable that README sets, so that pasting works all the same.
   const key = firstAdminKey ?? '$ADMIN_KEY'
   const auth = `-H "Authorization: Bearer ${key}"`
+  const curl = `curl${greeting.adminCurlOptions}`
   const parts = [`Queries on ${url}, admin API on ${adminUrl}`]
   if (firstAdminKey !== null) {
     parts.push(`First admin key, shown this once: ${firstAdminKey}`)
@@ -24,9 +27,9 @@ export function greetingText(greeting: Greeting): string {
     [
       'Services, metrics, health:',
       '',
-      `  curl ${auth} ${adminUrl}/admin/api/services`,
-      `  curl ${greeting.metricsPublic ? '' : `${auth} `}${adminUrl}/metrics`,
-      `  curl ${adminUrl}/admin/api/health`,
+      `  ${curl} ${auth} ${adminUrl}/admin/api/services`,
+      `  ${curl} ${greeting.metricsPublic ? '' : `${auth} `}${adminUrl}/metrics`,
+      `  ${curl} ${adminUrl}/admin/api/health`,
     ].join('\n'),
   )
   return `\n${parts.join('\n\n')}\n\n`

@@ -6,7 +6,7 @@
  * needs all the others. Whatever fails on the way, all that was opened is closed again.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { AppError, messageOf } from '../core/base/errors.ts'
 import type { Logger } from '../core/base/logger.ts'
@@ -233,7 +233,10 @@ async function openHome(config: Config): Promise<Home> {
   }
 }
 
-function serveConfig(options: NodeOptions, home: Home): Omit<ServeConfig, 'port' | 'tlsCert' | 'tlsKey'> {
+function serveConfig(
+  options: NodeOptions,
+  home: Home,
+): Omit<ServeConfig, 'port' | 'tlsCert' | 'tlsKey'> {
   const { config } = options
   return {
     host: config.host,

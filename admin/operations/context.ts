@@ -1,11 +1,12 @@
 /** What every operation of the control plane works on; built once, by the composition root. */
 
 import type { Logger } from '../../core/base/logger.ts'
-import type { ForgePhase } from '../../workers/protocol.ts'
 import type { Forge, Serving } from '../contracts.ts'
 import type { SerialQueue, SerialQueues } from '../serial.ts'
 import type { Home } from '../store/home.ts'
+import type { Certificates } from '../tls/certificates.ts'
 import type { Catalog } from './catalog.ts'
+import type { ImportBoard } from './import-board.ts'
 import type { Publisher } from './publisher.ts'
 
 /** The part of the metrics that operations touch: counts of what is deleted, and uses of keys. */
@@ -29,40 +30,8 @@ export interface Context {
   readonly forging: SerialQueue
   readonly imports: ImportBoard
   readonly switches: SwitchTickets
-}
-
-/** An import under way, as `GET …/generations/{id}` shows it. */
-export interface ImportStatus {
-  readonly serviceId: string
-  /** As far as it is known before the manifest is read. */
-  readonly generationId: string
-  readonly startedOn: number
-  phase: ForgePhase | 'waiting' | 'committing'
-  detail: string
-}
-
-export class ImportBoard {
-  readonly #running = new Set<ImportStatus>()
-
-  async track<T>(status: ImportStatus, task: () => Promise<T>): Promise<T> {
-    this.#running.add(status)
-    try {
-      return await task()
-    } finally {
-      this.#running.delete(status)
-    }
-  }
-
-  find(serviceId: string, generationId: string): ImportStatus | null {
-    for (const status of this.#running) {
-      if (status.serviceId === serviceId && status.generationId === generationId) return status
-    }
-    return null
-  }
-
-  isBusy(serviceId: string): boolean {
-    return [...this.#running].some((status) => status.serviceId === serviceId)
-  }
+  /** Null: without TLS. */
+  readonly certificates: Pick<Certificates, 'views' | 'causes'> | null
 }
 
 /**

@@ -7,6 +7,7 @@
 
 import type { ServingStatus } from '../contracts.ts'
 import type { ServiceRecord } from '../store/records.ts'
+import type { CertificateView, ListenerName } from '../tls/listener-certificate.ts'
 import type { Context } from './context.ts'
 
 export type HealthWord = 'HEALTHY' | 'DEGRADED' | 'UNHEALTHY'
@@ -23,6 +24,8 @@ export interface HealthView {
     /** Only services with something to tell. */
     readonly services: Readonly<Record<string, ServiceHealth>>
     readonly causes: readonly string[]
+    /** Certificates in use; absent where nothing speaks TLS. */
+    readonly tls?: Partial<Record<ListenerName, CertificateView>>
   }
 }
 
@@ -41,6 +44,8 @@ export function healthView(context: Context): HealthView {
   const judged = mapped.map((record) => [record.id, serviceHealth(context, record)] as const)
   const troubled = judged.filter(([, { status }]) => status !== 'HEALTHY')
   for (const [id, health] of troubled) causes.push(...health.causes.map((why) => `${id}: ${why}`))
+  causes.push(...(context.certificates?.causes() ?? []))
+  const tls = context.certificates?.views() ?? {}
   const allDown = mapped.length > 0 && judged.every(([, { status }]) => status === 'UNHEALTHY')
   return {
     status: !running || !listening || allDown ? 'UNHEALTHY' : wordOf(causes),
@@ -48,6 +53,7 @@ export function healthView(context: Context): HealthView {
       serving: { running, listening, server, replaced },
       services: Object.fromEntries(troubled),
       causes,
+      ...(Object.keys(tls).length === 0 ? {} : { tls }),
     },
   }
 }

@@ -39,6 +39,8 @@ export interface OperationsOptions {
   readonly drainMs?: number
   /** The store was put back to an earlier state: it may not know the newest generations. */
   readonly stateIsOlder?: boolean
+  /** For health. */
+  readonly certificates?: Certificates
 }
 
 export type Operations = ReturnType<typeof createOperations>

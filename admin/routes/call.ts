@@ -8,11 +8,14 @@ import type { MetricsStore } from '../../core/metrics/store.ts'
 import type { Serving } from '../contracts.ts'
 import type { Operations } from '../operations/operations.ts'
 import type { Home } from '../store/home.ts'
+import type { Certificates } from '../tls/certificates.ts'
 import type { Params } from './router.ts'
 
 export interface AdminApiOptions {
   readonly operations: Operations
   readonly serving: Serving
+  /** Absent: without TLS. */
+  readonly certificates?: Certificates
   readonly metrics: MetricsStore
   /** Facts of the node for Prometheus, read at every scrape. */
   readonly nodeInfo: () => NodeInfo

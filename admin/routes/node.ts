@@ -26,6 +26,13 @@ export const getPrometheus: CallHandler = async ({ api }) => {
 
 export const getOpenApi: CallHandler = ({ api }) => json(openApiDocument(api.version))
 
+/** Now, instead of at the next look at the files; answered when queries have them too. */
+export const reloadCertificates: CallHandler = async ({ api }) => {
+  const { certificates } = api
+  if (certificates === undefined) throw new AppError('ERR_TLS_OFF')
+  return json({ ok: true, listeners: await certificates.reload() })
+}
+
 /** Alive means that queries are served; the file is how an operator takes the node out. */
 export const isAlive: CallHandler = async ({ api }) => {
   if (await exists(api.notAliveFile)) {

@@ -81,6 +81,11 @@ const DOCS: Readonly<Record<OperationId, Doc>> = {
     answer: null,
     errors: [404, 503],
   },
+  reloadCertificates: {
+    summary: 'Take new certificate files now; answered when both ports use them',
+    answer: 'ReloadedCertificates',
+    errors: [409, 422, 507],
+  },
   getMetrics: { summary: 'Request counts, latencies and error rates', answer: 'Metrics' },
   getHealth: { summary: 'Health of the node and its causes', answer: 'HealthStatus' },
   getPrometheus: { summary: 'Metrics for Prometheus', answer: null },

@@ -28,6 +28,29 @@ const Pool = Type.Object({
   stoppedEndpoints: Type.Array(Type.String()),
 })
 
+const certificateFields = {
+  subject: Type.String(),
+  issuer: Type.String(),
+  notAfter: Time,
+  daysLeft: Type.Integer({ description: 'Negative when it has expired.' }),
+  fingerprint: Type.String({ description: 'SHA-256 of the certificate.' }),
+}
+
+/** Null where they are not counted. */
+const Bytes = Type.Union([Count, Type.Null()], { description: 'Of this phase of an import.' })
+
+const Import = Type.Object({
+  generationId: Type.String({ description: 'Empty until it is known.' }),
+  startedOn: Time,
+  phase: Type.String({
+    description:
+      'receiving, waiting, unpacking, checking, loading, testing, measuring, flushing, committing',
+  }),
+  detail: Type.String(),
+  doneBytes: Bytes,
+  totalBytes: Bytes,
+})
+
 const summaryFields = {
   serviceId: Type.String(),
   enabled: Type.Boolean(),
@@ -74,6 +97,7 @@ export const SCHEMAS = {
     createdOn: Time,
     mapping: Mapping,
     pools: Type.Array(Pool),
+    imports: Type.Array(Import, { description: 'Under way.' }),
   }),
   GenerationSummary: Type.Object(generationFields),
   Generation: Type.Object({
@@ -92,6 +116,8 @@ export const SCHEMAS = {
     pool: Type.Optional(Type.Union([Pool, Type.Null()])),
     phase: Type.Optional(Type.String({ description: 'Of an import under way.' })),
     detail: Type.Optional(Type.String()),
+    doneBytes: Type.Optional(Bytes),
+    totalBytes: Type.Optional(Bytes),
   }),
   AuthKey: Type.Object({
     id: Type.String(),
@@ -117,7 +143,22 @@ export const SCHEMAS = {
       serving: Type.Object({ running: Type.Boolean(), listening: Type.Boolean() }),
       services: Type.Record(Type.String(), Type.Object({ causes: Type.Array(Type.String()) })),
       causes: Type.Array(Type.String()),
+      tls: Type.Optional(
+        Type.Record(Type.String(), Type.Object(certificateFields), {
+          description: 'Certificates in use, by listener: query and admin.',
+        }),
+      ),
     }),
+  }),
+  ReloadedCertificates: Type.Object({
+    ok: Type.Boolean(),
+    listeners: Type.Array(
+      Type.Object({
+        listener: Type.String({ description: 'query or admin' }),
+        changed: Type.Boolean(),
+        ...certificateFields,
+      }),
+    ),
   }),
   Alive: Type.Object({ alive: Type.Boolean() }),
   Error: Type.Object({

@@ -33,6 +33,7 @@ export const ERROR_TABLE = {
   ERR_GENERATION_ACTIVE: { status: 409, message: 'the generation is active' },
   ERR_GENERATION_BUSY: { status: 409, message: 'the generation is being imported or loaded' },
   ERR_SWITCH_OVERTAKEN: { status: 409, message: 'a later switch of the service was faster' },
+  ERR_TLS_OFF: { status: 409, message: 'the node serves without TLS' },
   ERR_BODY_TOO_LARGE: { status: 413, message: 'the request body is over the limit' },
   ERR_BUNDLE_TOO_LARGE: { status: 413, message: 'the bundle is over the limit' },
   ERR_BODY_TYPE: { status: 415, message: 'the content type or encoding cannot be read here' },
@@ -40,6 +41,7 @@ export const ERROR_TABLE = {
   ERR_MODEL_LIMITS: { status: 422, message: 'the model is over its limits of time or memory' },
   ERR_TEST_QUERY: { status: 422, message: 'a test query of the bundle failed' },
   ERR_ENDPOINT_TYPE: { status: 422, message: 'this node cannot run the endpoint type' },
+  ERR_CERTIFICATE_INVALID: { status: 422, message: 'the certificate files cannot be used' },
   ERR_LOAD_FAILED: { status: 422, message: 'the generation could not be loaded' },
   ERR_LANE_FULL: { status: 429, message: 'too many requests wait for this endpoint' },
   ERR_HEADERS_TOO_LARGE: { status: 431, message: 'the request headers are over the limit' },
@@ -53,12 +55,17 @@ export const ERROR_TABLE = {
   ERR_POOL_DOWN: { status: 503, message: 'the workers of this generation are not available' },
   ERR_WORKER_LOST: { status: 503, message: 'the worker that ran this request was lost' },
   ERR_ENDPOINT_HANGS: { status: 503, message: 'the endpoint is stopped: its runs do not end' },
+  ERR_ENDPOINT_CRASHES: {
+    status: 503,
+    message: 'the endpoint is stopped: its runs end the process',
+  },
   ERR_BUDGET_FULL: { status: 503, message: 'the node holds too many request bodies' },
   ERR_STORE_LOCKED: { status: 503, message: 'another node uses the data directory' },
   ERR_STARTING: { status: 503, message: 'the node is starting' },
   ERR_STOPPING: { status: 503, message: 'the node is stopping' },
   ERR_APPLY_PENDING: { status: 503, message: 'committed, but not yet applied by serving' },
   ERR_DEADLINE: { status: 504, message: 'the deadline passed before the answer was ready' },
+  ERR_DISK_UNWRITABLE: { status: 507, message: 'the data disk cannot be written to' },
   ERR_DISK_FULL: { status: 507, message: 'there is no space left on the data disk' },
 } as const satisfies Record<`ERR_${string}`, ErrorRow>
 

@@ -200,16 +200,36 @@ function parseFile(sources: ConfigSources, path: string): unknown {
 
 /** Settings that depend on each other or on the machine. */
 function complete(sources: ConfigSources, values: Settings): Config {
-  if ((values.tlsCert === null) !== (values.tlsKey === null)) {
-    const [given, lacking] =
-      values.tlsKey === null ? ['--tls-cert', '--tls-key'] : ['--tls-key', '--tls-cert']
-    throw new WrongSetting(`${given} is set without ${lacking}; allowed is both or none`)
-  }
+  const tls = completeTls(values)
   if (values.port !== 0 && values.port === values.adminPort && values.host === values.adminHost) {
     throw new WrongSetting(`--admin-port: ${values.port} is --port too; allowed are two ports`)
   }
   const threads = values.threads ?? (sources.cores <= 2 ? 1 : 2)
-  return Object.freeze({ ...values, threads })
+  return Object.freeze({ ...values, ...tls, threads })
+}
+
+type AdminTls = Pick<Settings, 'adminTlsCert' | 'adminTlsKey'>
+
+/** The admin port has the certificate of queries unless it is given its own. */
+function completeTls(values: Settings): AdminTls {
+  bothOrNone('tls', values.tlsCert, values.tlsKey)
+  bothOrNone('admin-tls', values.adminTlsCert, values.adminTlsKey)
+  const isOwn = values.adminTlsCert !== null
+  const adminTlsCert = isOwn ? values.adminTlsCert : values.tlsCert
+  const adminTlsKey = isOwn ? values.adminTlsKey : values.tlsKey
+  if (values.adminClientCa !== null && adminTlsCert === null) {
+    const allowed = 'set --admin-tls-cert and --admin-tls-key, or --tls-cert and --tls-key, too'
+    throw new WrongSetting(`--admin-client-ca is set, but the admin API has no TLS; ${allowed}`)
+  }
+  return { adminTlsCert, adminTlsKey }
+}
+
+function bothOrNone(prefix: string, cert: string | null, key: string | null): void {
+  if ((cert === null) === (key === null)) return
+  const [given, lacking] = key === null ? ['cert', 'key'] : ['key', 'cert']
+  throw new WrongSetting(
+    `--${prefix}-${given} is set without --${prefix}-${lacking}; allowed is both or none`,
+  )
 }
 
 function oneLine(text: string): string {

@@ -5,9 +5,9 @@
  * pass and we do not is refused here. Every refusal is a JSON object, as clients expect.
  */
 
-import { readFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import https from 'node:https'
+import { Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { assert } from '../base/assert.ts'
 import { AppError, messageOf } from '../base/errors.ts'
@@ -16,6 +16,7 @@ import type { Logger } from '../base/logger.ts'
 import type { BodyBudget } from './body-budget.ts'
 import { failureAnswer } from './failure.ts'
 import { NodeExchange, type NodeExchangeContext, type StreamingExchange } from './node-exchange.ts'
+import { HANDSHAKE_MS, logRefusals, secureContextOf, type TlsMaterial, tlsOf } from './node-tls.ts'
 import { productHeaders } from './product-headers.ts'
 
 const HEADERS_MS = 10_000
@@ -32,6 +33,13 @@ export interface NodeHttpOptions {
   /** Paths of PEM files; null: plain HTTP. */
   readonly tlsCert: string | null
   readonly tlsKey: string | null
+  /**
+   * Several processes may listen on the port. Only where Node can (22.12 and 23.1 on Linux);
+   * elsewhere the port is had once the process before has left it.
+   */
+  readonly shared?: boolean
+  /** In the place of the files, where they were read and checked already. */
+  readonly tls?: TlsMaterial | null
   readonly connectionsMax: number
   readonly budget: BodyBudget
   readonly version: string
@@ -47,6 +55,9 @@ export class NodeHttpServer {
   readonly #handler: StreamingHandler
   /** Open connections and how many of their requests wait for an answer. */
   readonly #connections = new Map<Duplex, number>()
+  /** Connections that were let in by what is no longer true; each ends with its answer. */
+  readonly #outdated = new WeakSet<Duplex>()
+  #tls: TlsMaterial | null
 
   private constructor(options: NodeHttpOptions, handler: StreamingHandler) {
     this.#logger = options.logger
@@ -58,9 +69,10 @@ export class NodeHttpServer {
       streamIdleMs: STREAM_IDLE_MS,
       closing: false,
     }
-    this.#server = createServer(options)
+    this.#tls = options.tls ?? tlsOf(options)
+    this.#server = createServer(this.#tls, options.logger)
     this.#server.maxConnections = options.connectionsMax
-    this.#wire(options.tlsCert === null ? 'connection' : 'secureConnection')
+    this.#wire(this.#tls === null ? 'connection' : 'secureConnection')
   }
 
   /** Rejects with the system's error (EADDRINUSE and the like) when the port cannot be had. */
@@ -71,8 +83,7 @@ export class NodeHttpServer {
     const listener = new NodeHttpServer(options, handler)
     await new Promise<void>((resolve, reject) => {
       listener.#server.once('error', reject)
-      const { host, port } = options
-      listener.#server.listen({ host, port, exclusive: true }, () => {
+      listener.#server.listen(placeOf(options), () => {
         listener.#server.off('error', reject)
         resolve()
       })
@@ -95,6 +106,31 @@ export class NodeHttpServer {
     let waiting = 0
     for (const requests of this.#connections.values()) waiting += requests
     return waiting
+  }
+
+  /**
+   * Stops accepting; every answer from now on is the last of its connection. Idle connections stay
+   * until their time is up, for a request may be on its way: http's own close() would end them.
+   */
+  leave(): void {
+    Server.prototype.close.call(this.#server)
+    this.#context.closing = true
+  }
+
+  /**
+   * For connections from now on; those that are open go on, unless other authorities now say who may
+   * connect: then they end as soon as nothing waits on them.
+   */
+  secure(tls: TlsMaterial): void {
+    assert(this.#server instanceof https.Server, 'a plain listener stays plain')
+    this.#server.setSecureContext(secureContextOf(tls))
+    const isOtherCa = tls.clientCa !== this.#tls?.clientCa
+    this.#tls = tls
+    if (!isOtherCa) return
+    for (const [socket, waiting] of this.#connections) {
+      this.#outdated.add(socket)
+      if (waiting === 0) socket.destroy()
+    }
   }
 
   /** Stops accepting, lets requests under way be answered for `drainMs`, then cuts the rest. */
@@ -139,13 +175,17 @@ export class NodeHttpServer {
 
   #count(socket: Duplex, change: 1 | -1): void {
     const waiting = this.#connections.get(socket)
-    if (waiting !== undefined) this.#connections.set(socket, waiting + change)
+    if (waiting === undefined) return
+    this.#connections.set(socket, waiting + change)
+    if (waiting + change === 0 && this.#outdated.has(socket)) {
+      socket.end(() => socket.destroy())
+    }
   }
 
   /** What the parser refused has no exchange, so its answer is written by hand. */
   #refuseBytes(error: Error, socket: Duplex): void {
     const code = 'code' in error ? String(error.code) : ''
-    if (!socket.writable || code === 'ECONNRESET') {
+    if (!socket.writable || code === 'ECONNRESET' || code.startsWith('ERR_SSL')) {
       socket.destroy()
       return
     }
@@ -170,7 +210,12 @@ function refusalOf(code: string, error: Error): AppError {
   return new AppError('ERR_REQUEST_INVALID', messageOf(error).slice(0, 200))
 }
 
-function createServer(options: NodeHttpOptions): http.Server {
+/** Older versions of Node do not know `reusePort` and pass over it; other systems refuse it. */
+function placeOf({ host, port, shared = false }: NodeHttpOptions) {
+  return { host, port, exclusive: true, reusePort: shared && process.platform === 'linux' }
+}
+
+function createServer(tls: TlsMaterial | null, logger: Logger): http.Server {
   const settings = {
     headersTimeout: HEADERS_MS,
     // Uploads may take hours; each way of reading a body has its own limit instead.
@@ -180,8 +225,14 @@ function createServer(options: NodeHttpOptions): http.Server {
     // Two Authorization headers become one that is no known key, instead of "the first wins".
     joinDuplicateHeaders: true,
   }
-  if (options.tlsCert === null || options.tlsKey === null) return http.createServer(settings)
-  const cert = readFileSync(options.tlsCert)
-  const key = readFileSync(options.tlsKey)
-  return https.createServer({ ...settings, cert, key, minVersion: 'TLSv1.2' })
+  if (tls === null) return http.createServer(settings)
+  const server = https.createServer({
+    ...settings,
+    ...secureContextOf(tls),
+    handshakeTimeout: HANDSHAKE_MS,
+    requestCert: tls.clientCa !== null,
+    rejectUnauthorized: tls.clientCa !== null,
+  })
+  if (tls.clientCa !== null) logRefusals(server, logger)
+  return server
 }

@@ -20,6 +20,14 @@ export interface NodeInfo {
   /** Serving processes that were replaced since control started. */
   readonly serveReplacements: number
   readonly processes: readonly ProcessInfo[]
+  /** Of the listeners that speak TLS. */
+  readonly certificates?: readonly CertificateInfo[]
+}
+
+export interface CertificateInfo {
+  readonly listener: string
+  /** Seconds since the epoch. */
+  readonly notAfterS: number
 }
 
 export interface ProcessInfo {
@@ -61,6 +69,7 @@ export function prometheusText(view: MetricsView, info: NodeInfo): string {
     ...gaugeFamilies(view),
     ...nodeFamilies(info),
     ...processFamilies(info.processes),
+    certificateFamily(info.certificates ?? []),
   ]
   return families.map(familyText).join('')
 }
@@ -204,6 +213,15 @@ function processFamilies(processes: readonly ProcessInfo[]): Family[] {
       samples: resident,
     },
   ]
+}
+
+function certificateFamily(certificates: readonly CertificateInfo[]): Family {
+  return {
+    name: 'switchyard_tls_certificate_not_after_seconds',
+    type: 'gauge',
+    help: 'When the certificate of a listener expires, since the epoch.',
+    samples: certificates.map(({ listener, notAfterS }): Sample => ['', { listener }, notAfterS]),
+  }
 }
 
 function gauge(name: string, help: string, value: number): Family {
