@@ -1,6 +1,9 @@
 /**
  * Composition root of a serving process: it follows the desired state that control sends, answers
  * queries, and leaves on control's word or when the channel to control closes.
+ *
+ * It leaves in one of two ways. `stop`: nobody takes its place, so it drains and is gone. `retire`:
+ * another process listens on the port, so it stays until its callers have left it by themselves.
  */
 
 import { availableParallelism } from 'node:os'
@@ -18,11 +21,20 @@ import {
   type ToControl,
   type ToServe,
 } from './channel/messages.ts'
+import { WitnessFile } from './channel/witness-file.ts'
+import { coresForModels } from './engine/cores.ts'
 import { Engine } from './engine/engine.ts'
+import { inQuietTurn } from './http/quiet-turn.ts'
 import { Recorder } from './metrics/recorder.ts'
 import { queryHandler } from './query/handler.ts'
 import { openListener, type QueryListener } from './query/listener.ts'
 
+/** uWebSockets.js ends idle connections after 10 s; who is left later has a request under way. */
+const RETIRE_MS_MIN = 15_000
+/** How long the loop is watched for a quiet turn to close the listener in. */
+const QUIET_WAIT_MS = 500
+/** On a stop nobody else takes what comes, so there is less to gain. */
+const QUIET_WAIT_STOP_MS = 50
 /** On a stop, a kept connection may have a request under way: so long we wait for silence. */
 const SILENCE_MS = 300
 const POLL_MS = 20
@@ -68,6 +80,9 @@ class ServingNode {
   readonly #engine: Engine
   #listener: QueryListener | null = null
   #revision = 0
+  /** One listener at a time; a second `listen` is for a port that could not be had before. */
+  #opening = false
+  #retiring = false
   #stopping = false
   #observing = false
 
@@ -75,8 +90,8 @@ class ServingNode {
     this.#config = config
     this.#channel = channel
     this.#logger = logger
-    // One core stays with the event loop, which feeds the threads.
-    const cores = Math.max(1, availableParallelism() - 1)
+    const cores = coresForModels(availableParallelism(), config.processes ?? 1)
+    const witnessFile = config.witnessFile ?? null
     this.#engine = new Engine({
       recorder: this.#recorder,
       logger,
@@ -84,6 +99,7 @@ class ServingNode {
       threadsMax: cores,
       permits: cores,
       hangMs: config.hangMs,
+      witness: witnessFile === null ? null : WitnessFile.open(witnessFile, logger),
       onChange: () => this.#observeSoon(),
     })
   }
@@ -92,13 +108,16 @@ class ServingNode {
     switch (message.kind) {
       case 'desired':
         this.#revision = message.state.revision
-        await this.#engine.apply(message.state)
+        await this.#engine.apply(message.state, message.stopped ?? [])
         return
       case 'listen':
         await this.#listen()
         return
       case 'collect':
         this.#channel.send({ kind: 'metrics', id: message.id, delta: this.#delta() })
+        return
+      case 'retire':
+        await this.#retire()
         return
       case 'stop':
         await this.stop('control said so')
@@ -113,8 +132,31 @@ class ServingNode {
     this.#stopping = true
     this.#logger.info({ reason }, 'draining')
     const deadlineMs = nowMs() + this.#config.drainMs
+    await quietTurn(QUIET_WAIT_STOP_MS)
     this.#listener?.stop(this.#config.drainMs)
     await this.#silence(deadlineMs)
+    await this.#end(deadlineMs)
+  }
+
+  /** Desired states are followed all the while: a key that is revoked now opens nothing here. */
+  async #retire(): Promise<void> {
+    if (this.#retiring || this.#stopping) return
+    this.#retiring = true
+    await quietTurn(QUIET_WAIT_MS)
+    this.#listener?.leave()
+    const connections = () => this.#listener?.connections() ?? 0
+    this.#channel.send({ kind: 'retired', connections: connections() })
+    this.#logger.info({ connections: connections() }, 'retiring')
+    const deadlineMs = nowMs() + Math.max(this.#config.drainMs, RETIRE_MS_MIN)
+    while (connections() > 0 && nowMs() < deadlineMs && !this.#stopping) await sleep(POLL_MS)
+    if (this.#stopping) return // stop() goes on from here, and is shorter.
+    this.#stopping = true
+    // Nobody waits for what still runs, so it gets no more than a moment.
+    await this.#end(nowMs() + CLOSE_MS_MIN)
+  }
+
+  /** Waits for the threads until the deadline, says the last, and is gone. */
+  async #end(deadlineMs: number): Promise<never> {
     while (this.#engine.scheduler.running > 0 && nowMs() < deadlineMs) await sleep(POLL_MS)
     this.#channel.send({ kind: 'drained', delta: this.#delta() })
     const closed = await Promise.race([this.#engine.close(), this.#closeTooLate(deadlineMs)])
@@ -143,7 +185,9 @@ class ServingNode {
   }
 
   async #listen(): Promise<void> {
-    assert(this.#listener === null, 'the query port is opened once')
+    if (this.#opening) return
+    assert(this.#listener === null, 'the query port is not open yet')
+    this.#opening = true
     const handler = queryHandler({
       engine: this.#engine,
       recorder: this.#recorder,
@@ -158,6 +202,7 @@ class ServingNode {
     } catch (error) {
       this.#channel.send({ kind: 'listenFailed', reason: messageOf(error) })
     }
+    this.#opening = false
   }
 
   #delta() {
@@ -184,4 +229,8 @@ class ServingNode {
       state: { revision: this.#revision, generations, connections },
     })
   }
+}
+
+function quietTurn(limitMs: number): Promise<void> {
+  return new Promise((resolve) => inQuietTurn(limitMs, resolve))
 }

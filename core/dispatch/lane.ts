@@ -61,7 +61,10 @@ export interface LaneObserver {
 }
 
 export interface LaneOptions {
+  /** For people: the subject and its verb. */
   readonly name: string
+  /** Whose runs these are: "service/generation/endpoint", for the witness. */
+  readonly subject: string
   readonly endpoint: number
   readonly verb: Verb
   /** Most requests of one batch. */
@@ -101,7 +104,7 @@ export class Lane {
   #requestUs = SLICE_US
   /** Kept by the scheduler: whether the lane is in its list of lanes with deadlines to watch. */
   watched = false
-  /** Set when nothing of the lane will be run any more: what every request gets from then on. */
+  /** Set while nothing of the lane is to be run: what every request gets instead. */
   #refusal: AppError | null = null
 
   constructor(options: LaneOptions) {
@@ -111,11 +114,6 @@ export class Lane {
   /** Requests that wait for a thread and for whose answer somebody waits. */
   get waiting(): number {
     return this.#waitingCount
-  }
-
-  /** True when it was stopped because runs of its endpoint do not end. */
-  get isStopped(): boolean {
-    return this.#refusal?.code === 'ERR_ENDPOINT_HANGS'
   }
 
   /** Takes a request in, or says at once why not. */
@@ -185,14 +183,19 @@ export class Lane {
   }
 
   /**
-   * Nothing of this lane is run any more, its pool is down for one: says so to all, and from now
-   * on.
+   * Nothing of this lane is run any more, its pool is down for one: says so to all who wait, and
+   * from now on. What runs already is not touched: it ends, or its deadline answers.
    */
   stop(error: AppError): void {
     this.#refusal = error
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
       this.fail(next, error)
     }
+  }
+
+  /** Requests are taken in again. */
+  resume(): void {
+    this.#refusal = null
   }
 
   /**

@@ -6,7 +6,7 @@
  * batch's cost is known only then); of lanes in credit, single rows go before many-row requests.
  */
 
-import type { WorkerOutcome } from '../../workers/protocol.ts'
+import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
@@ -20,10 +20,18 @@ const QUANTUM_US = 5_000
 /** However long a run was, its lane waits at most until the others have had this much. */
 const DEBT_MAX_US = 1_000_000
 
+/** Is told of each batch before a thread can get it, and when it has ended. */
+export interface RunWitness {
+  enter(subject: string): number
+  leave(record: number): void
+}
+
 export interface SchedulerOptions {
   readonly permits: number
   readonly hangMs: number
   readonly logger: Logger
+  /** Notes which endpoints are inside a run; null: nobody asked for that. */
+  readonly witness: RunWitness | null
 }
 
 interface Run {
@@ -68,7 +76,7 @@ export class Scheduler {
     return this.#running.size
   }
 
-  /** Nothing of this lane is run any more: its waiting requests are answered now. */
+  /** Nothing of this lane is run from now on: its waiting requests are answered at once. */
   stopLane(lane: Lane, error: AppError): void {
     lane.stop(error)
     this.#forgetIfEmpty(lane)
@@ -121,7 +129,11 @@ export class Scheduler {
     lane.restingSinceMs = 0
     const job = packBatch(lane, batch, startMs)
     const { waitUs } = job
-    const outcome = await runSafely(lane.options.runner, job)
+    const { witness } = this.#options
+    const outcome =
+      witness === null
+        ? await runSafely(lane.options.runner, job)
+        : await runNoted(witness, lane, job)
     this.#finish(run)
     // The next batch goes out before these answers are written: its thread need not wait for them.
     if (this.#ready.length > 0) this.#turn()
@@ -216,11 +228,21 @@ export function pick(lanes: readonly Lane[]): Lane | null {
   return inCredit.find((lane) => lane.options.verb === 'single') ?? inCredit[0] ?? null
 }
 
-async function runSafely(runner: BatchRunner, job: Parameters<BatchRunner['run']>[0]) {
+async function runSafely(runner: BatchRunner, job: BatchJob): Promise<WorkerOutcome> {
   try {
     return await runner.run(job)
   } catch (error) {
-    return { kind: 'failed', code: 'ERR_WORKER_LOST', detail: messageOf(error) } as const
+    return { kind: 'failed', code: 'ERR_WORKER_LOST', detail: messageOf(error) }
+  }
+}
+
+/** Noted before a thread can get the batch: it may end the process in its first microsecond. */
+async function runNoted(witness: RunWitness, lane: Lane, job: BatchJob): Promise<WorkerOutcome> {
+  const record = witness.enter(lane.options.subject)
+  try {
+    return await runSafely(lane.options.runner, job)
+  } finally {
+    witness.leave(record)
   }
 }
 

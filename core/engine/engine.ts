@@ -5,8 +5,13 @@
 
 import { refKey } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
-import type { DesiredGeneration, DesiredState, ObservedGeneration } from '../channel/messages.ts'
-import { Scheduler } from '../dispatch/scheduler.ts'
+import type {
+  DesiredGeneration,
+  DesiredState,
+  ObservedGeneration,
+  StoppedEndpoint,
+} from '../channel/messages.ts'
+import { type RunWitness, Scheduler } from '../dispatch/scheduler.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 import { Generation, type GenerationDeps } from './generation.ts'
 import { buildRouting, EMPTY_ROUTING, type Find, type Routing } from './routing.ts'
@@ -21,6 +26,8 @@ export interface EngineOptions {
   readonly threadsMax: number
   readonly permits: number
   readonly hangMs: number
+  /** Notes which endpoints are inside a run; null: nobody asked for that. */
+  readonly witness: RunWitness | null
   /** The observed state has changed. */
   readonly onChange: () => void
 }
@@ -34,15 +41,17 @@ export class Engine {
   readonly #retries = new WeakSet<Generation>()
   #routing: Routing = EMPTY_ROUTING
   #desired: DesiredState | null = null
+  #stopped: readonly StoppedEndpoint[] = []
   #loads: Promise<void> = Promise.resolve()
 
   constructor(options: EngineOptions) {
     this.#options = options
-    const { permits, hangMs, logger, recorder, defaultThreads, threadsMax } = options
-    this.scheduler = new Scheduler({ permits, hangMs, logger })
+    const { permits, hangMs, logger, witness, recorder, defaultThreads, threadsMax } = options
+    this.scheduler = new Scheduler({ permits, hangMs, logger, witness })
     const onChange = () => this.#changed()
     const threads = { defaultThreads, threadsMax }
-    this.#deps = { scheduler: this.scheduler, recorder, logger, ...threads, onChange }
+    const hangs = new Map<string, number>()
+    this.#deps = { scheduler: this.scheduler, recorder, logger, ...threads, hangs, onChange }
   }
 
   get routing(): Routing {
@@ -52,10 +61,17 @@ export class Engine {
   readonly find: Find = (serviceId, generationId) =>
     this.#held.get(refKey({ serviceId, generationId })) ?? null
 
-  /** Settles when everything that the state maps has loaded, or failed to. */
-  apply(desired: DesiredState): Promise<void> {
+  /**
+   * Settles when everything that the state maps has loaded, or failed to. `stopped` holds at once,
+   * for what drains too; an endpoint that is not in it any more is run again.
+   */
+  apply(desired: DesiredState, stopped: readonly StoppedEndpoint[]): Promise<void> {
+    this.#stopped = stopped
+    for (const generation of [...this.#held.values(), ...this.#leaving]) this.#stop(generation)
     const wanted = new Map(desired.generations.map((next) => [refKey(next), next]))
-    for (const [key, next] of wanted) this.#hold(key, next)
+    // Where only `stopped` has changed nobody has asked for another try of what failed.
+    const isNew = desired.revision !== this.#desired?.revision
+    for (const [key, next] of wanted) if (isNew || !this.#held.has(key)) this.#hold(key, next)
     const services = new Set(desired.services.map(({ serviceId }) => serviceId))
     for (const { serviceId } of this.#desired?.services ?? []) {
       if (!services.has(serviceId)) this.#options.recorder.forgetService(serviceId)
@@ -89,8 +105,15 @@ export class Engine {
     if (held !== undefined && held.state !== 'failed') return
     if (held !== undefined) this.#letGo(key, held)
     const generation = new Generation(next, this.#deps)
+    this.#stop(generation)
     this.#held.set(key, generation)
     this.#loads = this.#loads.then(() => generation.load())
+  }
+
+  #stop(generation: Generation): void {
+    const key = refKey(generation.desired)
+    const ours = this.#stopped.filter((one) => refKey(one) === key)
+    generation.stopEndpoints(new Map(ours.map(({ endpointId, cause }) => [endpointId, cause])))
   }
 
   #letGo(key: string, generation: Generation): void {

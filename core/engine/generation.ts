@@ -11,9 +11,15 @@ import type { Verb } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
+import { refKey } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
 import type { EndpointPlan } from '../bundle/plan.ts'
-import type { DesiredGeneration, GenerationState, ObservedGeneration } from '../channel/messages.ts'
+import type {
+  DesiredGeneration,
+  GenerationState,
+  ObservedGeneration,
+  StoppedEndpoint,
+} from '../channel/messages.ts'
 import { LIMITS } from '../config/limits.ts'
 import { Lane } from '../dispatch/lane.ts'
 import type { Scheduler } from '../dispatch/scheduler.ts'
@@ -29,10 +35,6 @@ const NEXT: Readonly<Record<GenerationState, readonly GenerationState[]>> = {
   failed: ['draining'],
 }
 
-/** An endpoint whose runs hung this often within the window is stopped. */
-const HANGS_MAX = 3
-const HANG_WINDOW_MS = 600_000
-
 /** A run hangs that takes this many times what the longest took in the forge. */
 const WORST_BATCHES = 10
 
@@ -43,9 +45,20 @@ export interface GenerationDeps {
   readonly logger: Logger
   readonly defaultThreads: number
   readonly threadsMax: number
+  /**
+   * Hung runs by "service/generation/endpoint", since the process started. They outlive the
+   * Generation that had them: a count that fell when a failed one is loaded again would hide the
+   * next hang from control.
+   */
+  readonly hangs: Map<string, number>
   /** Something that control should know has changed. */
   readonly onChange: () => void
 }
+
+/** Endpoints that must not be run, and what their runs do. */
+export type StoppedCauses = ReadonlyMap<string, StoppedEndpoint['cause']>
+
+const REFUSALS = { hangs: 'ERR_ENDPOINT_HANGS', crashes: 'ERR_ENDPOINT_CRASHES' } as const
 
 type EndpointLanes = Readonly<Record<Verb, Lane>>
 
@@ -54,7 +67,7 @@ export class Generation {
   readonly #deps: GenerationDeps
   readonly #lanes = new Map<string, EndpointLanes>()
   readonly #keys: ReadonlySet<string>
-  readonly #hangsMs = new Map<string, number[]>()
+  #stopped: StoppedCauses = new Map()
   #state: GenerationState = 'loading'
   #reason: string | null = null
   #pool: Pool | null = null
@@ -165,7 +178,6 @@ export class Generation {
 
   observe(): ObservedGeneration {
     const lanes = [...this.#lanes.values()].flatMap((verbs) => Object.values(verbs))
-    const stopped = [...this.#lanes].filter(([, verbs]) => verbs.single.isStopped)
     return {
       serviceId: this.desired.serviceId,
       generationId: this.desired.generationId,
@@ -176,19 +188,44 @@ export class Generation {
       loadMs: this.#loadMs,
       queued: lanes.reduce((sum, lane) => sum + lane.waiting, 0),
       running: this.#leases,
-      stoppedEndpoints: stopped.map(([endpointId]) => endpointId),
+      stoppedEndpoints: this.endpointIds.filter((endpointId) => this.#stopped.has(endpointId)),
+      hangs: this.#observeHangs(),
     }
   }
 
+  /**
+   * Control decides what is stopped, for it sees all processes and what came before this one. An
+   * endpoint that is not named any more is run again.
+   */
+  stopEndpoints(stopped: StoppedCauses): void {
+    this.#stopped = stopped
+    // Lanes whose pool is down stay as they are: nothing could run there.
+    if (this.#reason !== null) return
+    for (const [endpointId, verbs] of this.#lanes) this.#stopOrResume(endpointId, verbs)
+  }
+
   /** A run of this endpoint is so old that its thread counts as lost. */
-  #hangs(id: string): void {
+  #hangs(endpointId: string): void {
     this.#pool?.threadHangs()
-    const now = nowMs()
-    const recent = (this.#hangsMs.get(id) ?? []).filter((at) => now - at < HANG_WINDOW_MS)
-    this.#hangsMs.set(id, [...recent, now])
-    this.#deps.logger.error({ endpointId: id, hangs: recent.length + 1 }, 'a run hangs')
-    if (recent.length + 1 >= HANGS_MAX) this.#stopEndpoint(id)
-    this.#deps.onChange()
+    const { hangs, logger, onChange } = this.#deps
+    const subject = this.#subject(endpointId)
+    const count = (hangs.get(subject) ?? 0) + 1
+    hangs.set(subject, count)
+    const { serviceId, generationId } = this.desired
+    logger.error({ serviceId, generationId, endpointId, hangs: count }, 'a run hangs')
+    onChange()
+  }
+
+  #observeHangs(): Readonly<Record<string, number>> {
+    const counts = this.endpointIds.flatMap((endpointId) => {
+      const count = this.#deps.hangs.get(this.#subject(endpointId))
+      return count === undefined ? [] : [[endpointId, count] as const]
+    })
+    return Object.fromEntries(counts)
+  }
+
+  #subject(endpointId: string): string {
+    return `${refKey(this.desired)}/${endpointId}`
   }
 
   #hangEnded(): void {
@@ -196,9 +233,11 @@ export class Generation {
     this.#deps.onChange()
   }
 
-  #stopEndpoint(endpointId: string): void {
-    for (const lane of Object.values(this.#lanes.get(endpointId) ?? {})) {
-      this.#deps.scheduler.stopLane(lane, new AppError('ERR_ENDPOINT_HANGS', lane.options.name))
+  #stopOrResume(endpointId: string, verbs: EndpointLanes): void {
+    const cause = this.#stopped.get(endpointId)
+    for (const lane of Object.values(verbs)) {
+      if (cause === undefined) lane.resume()
+      else this.#deps.scheduler.stopLane(lane, new AppError(REFUSALS[cause], lane.options.name))
     }
   }
 
@@ -226,13 +265,16 @@ export class Generation {
         multi: this.#makeLane(pool, plan, index, 'multi'),
       })
     }
+    this.stopEndpoints(this.#stopped)
   }
 
   #makeLane(pool: Pool, plan: EndpointPlan, endpoint: number, verb: Verb): Lane {
     const { serviceId, generationId } = this.desired
+    const subject = this.#subject(plan.id)
     const serial = verb === 'multi' || !plan.prediction.batchable
     return new Lane({
-      name: `${serviceId}/${generationId}/${plan.id} (${verb})`,
+      name: `${subject} (${verb})`,
+      subject,
       endpoint,
       verb,
       serial,

@@ -17,19 +17,6 @@ import { newUwsContext, type UwsContext, UwsExchange } from './uws-exchange.ts'
 
 type Uws = typeof import('uWebSockets.js')
 
-/** Without it a second program listens on the same port unnoticed and gets half of the traffic. */
-const LISTEN_EXCLUSIVE = 1
-
-/** The four-argument form of listen(), which the package's types leave out. */
-interface ExclusiveApp {
-  listen(
-    host: string,
-    port: number,
-    options: number,
-    callback: (socket: us_listen_socket | false) => void,
-  ): void
-}
-
 /** Null, with a reason, where no binary of uWebSockets.js loads for this Node and platform. */
 export async function loadUws(): Promise<{ uws: Uws | null; reason: string }> {
   try {
@@ -81,7 +68,11 @@ export class UwsServer {
     return this.#context.active
   }
 
-  /** The port, or null when it cannot be had. */
+  /**
+   * The port, or null when it cannot be had. A port that was named is shared with all listeners of
+   * the same user that share it too: other serving processes, and the one that takes over. That no
+   * stranger is among them is for control to see to, before the first process listens.
+   */
   listen(): Promise<number | null> {
     const { host, port } = this.#options
     const app = this.#newApp()
@@ -89,19 +80,21 @@ export class UwsServer {
     app.post('/*', (res, req) => this.#route(res, req, 'POST'))
     app.any('/*', (res, req) => this.#route(res, req, req.getCaseSensitiveMethod()))
     return new Promise((resolve) => {
-      const exclusiveApp = app as unknown as ExclusiveApp
-      exclusiveApp.listen(host, port, LISTEN_EXCLUSIVE, (socket) => {
+      app.listen(host, port, (socket) => {
         this.#socket = socket || null
         resolve(socket ? this.#uws.us_socket_local_port(socket) : null)
       })
     })
   }
 
-  /** No new connections; answers from now on close theirs. */
+  /**
+   * No new connections; answers from now on close theirs. In this order, within one turn: a caller
+   * that is told to come back must not meet this listener again.
+   */
   stopListening(): void {
-    this.#context.closing = true
     if (this.#socket !== null) this.#uws.us_listen_socket_close(this.#socket)
     this.#socket = null
+    this.#context.closing = true
   }
 
   #newApp(): TemplatedApp {

@@ -17,7 +17,12 @@ export interface QueryListener {
   /** Requests that are not answered yet. */
   active(): number
   connections(): number
-  /** No new connections; answers from now on close theirs. */
+  /**
+   * No new connections; answers from now on close theirs, and what is idle is left to end by
+   * itself, since a request may be on its way there. Can be called again.
+   */
+  leave(): void
+  /** The same, and where the server can tell, connections that have nothing to wait for end now. */
   stop(drainMs: number): void
 }
 
@@ -43,12 +48,14 @@ async function openUws(server: UwsServer, config: ServeConfig): Promise<QueryLis
     port,
     active: () => server.active,
     connections: () => server.connections,
+    leave: () => server.stopListening(),
     stop: () => server.stopListening(),
   }
 }
 
 async function openNode(options: UwsOptions, handler: Handler): Promise<QueryListener> {
-  const server = await NodeHttpServer.listen(options, handler).catch((error: unknown) => {
+  const shared = { ...options, shared: true }
+  const server = await NodeHttpServer.listen(shared, handler).catch((error: unknown) => {
     throw cannotListen(options, messageOf(error))
   })
   return {
@@ -56,6 +63,7 @@ async function openNode(options: UwsOptions, handler: Handler): Promise<QueryLis
     port: server.port,
     active: () => server.active,
     connections: () => server.connections,
+    leave: () => server.leave(),
     stop: (drainMs) => void server.close(drainMs),
   }
 }

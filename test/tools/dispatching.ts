@@ -146,7 +146,13 @@ export function setUp(
   of: Partial<SchedulerOptions> = {},
   threads = 1,
 ): Side {
-  const scheduler = new Scheduler({ permits: 8, hangMs: 60_000, logger: SILENT, ...of })
+  const scheduler = new Scheduler({
+    permits: 8,
+    hangMs: 60_000,
+    logger: SILENT,
+    witness: null,
+    ...of,
+  })
   const sides: Side[] = []
   t.teardown(() => {
     for (const side of sides) side.finishAll()
@@ -168,7 +174,8 @@ function newSide(
   const runner = given.runner ?? new Runner(threads)
   const counts = { settled: 0, hangs: 0, hangsEnded: 0 }
   const lane = new Lane({
-    name: 'svc/g/score',
+    name: 'svc/g/score (single)',
+    subject: 'svc/g/score',
     endpoint: 0,
     verb: 'single',
     batchMax: 64,

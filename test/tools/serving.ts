@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { AppError } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
 import type { AuthorizationPlan, EndpointPlan } from '../../core/bundle/plan.ts'
-import type { DesiredGeneration, DesiredKey } from '../../core/channel/messages.ts'
+import type { DesiredGeneration, DesiredKey, StoppedEndpoint } from '../../core/channel/messages.ts'
 import { Pending } from '../../core/dispatch/lane.ts'
 import { Engine, type EngineOptions } from '../../core/engine/engine.ts'
 import { QUERY_BASE, targetOf, whyUnroutable } from '../../core/engine/routing.ts'
@@ -26,6 +26,7 @@ interface Wish {
   readonly map: string | null
   readonly enabled?: boolean
   readonly keys?: readonly DesiredKey[]
+  readonly stopped?: readonly StoppedEndpoint[]
 }
 
 interface ModelWish {
@@ -65,6 +66,7 @@ export function serving(
     threadsMax: 2,
     permits: 1,
     hangMs: 60_000,
+    witness: null,
     onChange: () => {
       changes += 1
     },
@@ -75,11 +77,11 @@ export function serving(
     rmSync(folder, { recursive: true, force: true })
   })
   let revision = 0
-  const apply = ({ hold, map, enabled = true, keys = [] }: Wish): Promise<void> => {
+  const apply = ({ hold, map, enabled = true, keys = [], stopped = [] }: Wish): Promise<void> => {
     revision += 1
     const mapping = map === null ? [] : [{ generationId: map, proba: 1 }]
     const services = [{ serviceId: 'svc', enabled, mapping }]
-    return engine.apply({ revision, services, generations: hold, keys })
+    return engine.apply({ revision, services, generations: hold, keys }, stopped)
   }
   return {
     engine,

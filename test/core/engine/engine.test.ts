@@ -8,6 +8,8 @@
 
 import { rmSync } from 'node:fs'
 import t from 'tap'
+import { ERROR_TABLE } from '../../../core/base/errors.ts'
+import { coresForModels } from '../../../core/engine/cores.ts'
 import { sleep } from '../../tools/dispatching.ts'
 import { type Reply, serving } from '../../tools/serving.ts'
 import { until } from '../../tools/waiting.ts'
@@ -216,8 +218,69 @@ t.test('an answer past its deadline does not end the thread', async (t) => {
   for (let hangs = 2; hangs <= 3; hangs++) {
     await slow(200)
     await until(() => engine.scheduler.running === 0)
+    t.same(engine.observe()[0]?.hangs, { score: hangs })
   }
-  t.same(engine.observe()[0]?.stoppedEndpoints, ['score'])
-  t.equal((await slow(0)).code, 'ERR_ENDPOINT_HANGS')
+  t.same(engine.observe()[0]?.stoppedEndpoints, [], 'control decides what that means')
+  t.match(await slow(0), { generation: 'a' })
+  await apply({ hold: [], map: null })
+  await apply({ hold: [a], map: 'a' })
+  await until(() => engine.observe().length === 1)
+  t.same(engine.observe()[0]?.hangs, { score: 3 }, 'loaded again it is still known')
   t.equal(await engine.close(), true)
+})
+
+t.test('endpoints that control stops are refused at once, and run again after', async (t) => {
+  const { engine, ask, slow, generation, apply } = serving(t)
+  const a = generation('a', { slow: true })
+  const stop = (cause: 'hangs' | 'crashes', endpointId = 'score') => ({
+    ...{ serviceId: 'svc', generationId: 'a' },
+    endpointId,
+    cause,
+  })
+  await apply({ hold: [a], map: 'a', stopped: [stop('crashes')] })
+  t.same(engine.observe()[0]?.stoppedEndpoints, ['score'], 'known before it was loaded')
+  t.equal((await slow(0)).code, 'ERR_ENDPOINT_CRASHES')
+  t.equal(ERROR_TABLE.ERR_ENDPOINT_CRASHES.status, 503)
+  await apply({ hold: [a], map: 'a', stopped: [stop('hangs', 'other')] })
+  t.same(engine.observe()[0]?.stoppedEndpoints, [])
+  t.match(await slow(0), { generation: 'a' }, 'not in the list any more')
+  const running = slow(200)
+  await until(() => engine.scheduler.running === 1)
+  const waiting = slow(0)
+  void apply({ hold: [a], map: 'a', stopped: [stop('hangs')] })
+  t.equal((await waiting).code, 'ERR_ENDPOINT_HANGS', 'who waits is told')
+  t.equal(engine.scheduler.running, 1, 'before the run has ended')
+  t.match(await running, { generation: 'a' }, 'what ran is answered')
+  const b = generation('b', {})
+  await apply({ hold: [a, b], map: 'b', stopped: [stop('hangs')] })
+  t.match(await ask(1), { generation: 'b' }, 'the same endpoint of another generation is run')
+  await apply({ hold: [a, b], map: 'a', stopped: [] })
+  t.match(await slow(0), { generation: 'a' })
+  t.equal(await engine.close(), true)
+})
+
+t.test('a change of what is stopped alone asks for no other try of what failed', async (t) => {
+  const { engine, generation, apply } = serving(t)
+  const broken = generation('broken', { file: 'nowhere.onnx' })
+  await apply({ hold: [broken], map: 'broken' })
+  const revision = 1_000
+  const services = [
+    { serviceId: 'svc', enabled: true, mapping: [{ generationId: 'broken', proba: 1 }] },
+  ]
+  const state = { revision, services, generations: [broken], keys: [] }
+  await engine.apply(state, [])
+  const failed = engine.find('svc', 'broken')
+  await engine.apply(state, [])
+  t.equal(engine.find('svc', 'broken'), failed)
+  await engine.apply({ ...state, revision: revision + 1 }, [])
+  t.not(engine.find('svc', 'broken'), failed, 'a new state does')
+  t.equal(await engine.close(), true)
+})
+
+t.test('each process has its share of the cores', async (t) => {
+  const shares = (processes: number) =>
+    [1, 2, 4, 8, 64].map((cores) => coresForModels(cores, processes))
+  t.same(shares(1), [1, 1, 3, 7, 63])
+  t.same(shares(2), [1, 1, 1, 3, 31])
+  t.same(shares(4), [1, 1, 1, 1, 15])
 })
