@@ -5,7 +5,6 @@
  * pass and we do not is refused here. Every refusal is a JSON object, as clients expect.
  */
 
-import { readFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import { Server } from 'node:net'
@@ -17,6 +16,7 @@ import type { Logger } from '../base/logger.ts'
 import type { BodyBudget } from './body-budget.ts'
 import { failureAnswer } from './failure.ts'
 import { NodeExchange, type NodeExchangeContext, type StreamingExchange } from './node-exchange.ts'
+import { HANDSHAKE_MS, logRefusals, secureContextOf, type TlsMaterial, tlsOf } from './node-tls.ts'
 import { productHeaders } from './product-headers.ts'
 
 const HEADERS_MS = 10_000
@@ -38,6 +38,8 @@ export interface NodeHttpOptions {
    * elsewhere the port is had once the process before has left it.
    */
   readonly shared?: boolean
+  /** In the place of the files, where they were read and checked already. */
+  readonly tls?: TlsMaterial | null
   readonly connectionsMax: number
   readonly budget: BodyBudget
   readonly version: string
@@ -53,6 +55,9 @@ export class NodeHttpServer {
   readonly #handler: StreamingHandler
   /** Open connections and how many of their requests wait for an answer. */
   readonly #connections = new Map<Duplex, number>()
+  /** Connections that were let in by what is no longer true; each ends with its answer. */
+  readonly #outdated = new WeakSet<Duplex>()
+  #tls: TlsMaterial | null
 
   private constructor(options: NodeHttpOptions, handler: StreamingHandler) {
     this.#logger = options.logger
@@ -64,9 +69,10 @@ export class NodeHttpServer {
       streamIdleMs: STREAM_IDLE_MS,
       closing: false,
     }
-    this.#server = createServer(options)
+    this.#tls = options.tls ?? tlsOf(options)
+    this.#server = createServer(this.#tls, options.logger)
     this.#server.maxConnections = options.connectionsMax
-    this.#wire(options.tlsCert === null ? 'connection' : 'secureConnection')
+    this.#wire(this.#tls === null ? 'connection' : 'secureConnection')
   }
 
   /** Rejects with the system's error (EADDRINUSE and the like) when the port cannot be had. */
@@ -111,6 +117,22 @@ export class NodeHttpServer {
     this.#context.closing = true
   }
 
+  /**
+   * For connections from now on; those that are open go on, unless other authorities now say who may
+   * connect: then they end as soon as nothing waits on them.
+   */
+  secure(tls: TlsMaterial): void {
+    assert(this.#server instanceof https.Server, 'a plain listener stays plain')
+    this.#server.setSecureContext(secureContextOf(tls))
+    const isOtherCa = tls.clientCa !== this.#tls?.clientCa
+    this.#tls = tls
+    if (!isOtherCa) return
+    for (const [socket, waiting] of this.#connections) {
+      this.#outdated.add(socket)
+      if (waiting === 0) socket.destroy()
+    }
+  }
+
   /** Stops accepting, lets requests under way be answered for `drainMs`, then cuts the rest. */
   async close(drainMs: number): Promise<void> {
     this.#context.closing = true
@@ -153,13 +175,17 @@ export class NodeHttpServer {
 
   #count(socket: Duplex, change: 1 | -1): void {
     const waiting = this.#connections.get(socket)
-    if (waiting !== undefined) this.#connections.set(socket, waiting + change)
+    if (waiting === undefined) return
+    this.#connections.set(socket, waiting + change)
+    if (waiting + change === 0 && this.#outdated.has(socket)) {
+      socket.end(() => socket.destroy())
+    }
   }
 
   /** What the parser refused has no exchange, so its answer is written by hand. */
   #refuseBytes(error: Error, socket: Duplex): void {
     const code = 'code' in error ? String(error.code) : ''
-    if (!socket.writable || code === 'ECONNRESET') {
+    if (!socket.writable || code === 'ECONNRESET' || code.startsWith('ERR_SSL')) {
       socket.destroy()
       return
     }
@@ -189,7 +215,7 @@ function placeOf({ host, port, shared = false }: NodeHttpOptions) {
   return { host, port, exclusive: true, reusePort: shared && process.platform === 'linux' }
 }
 
-function createServer(options: NodeHttpOptions): http.Server {
+function createServer(tls: TlsMaterial | null, logger: Logger): http.Server {
   const settings = {
     headersTimeout: HEADERS_MS,
     // Uploads may take hours; each way of reading a body has its own limit instead.
@@ -199,8 +225,14 @@ function createServer(options: NodeHttpOptions): http.Server {
     // Two Authorization headers become one that is no known key, instead of "the first wins".
     joinDuplicateHeaders: true,
   }
-  if (options.tlsCert === null || options.tlsKey === null) return http.createServer(settings)
-  const cert = readFileSync(options.tlsCert)
-  const key = readFileSync(options.tlsKey)
-  return https.createServer({ ...settings, cert, key, minVersion: 'TLSv1.2' })
+  if (tls === null) return http.createServer(settings)
+  const server = https.createServer({
+    ...settings,
+    ...secureContextOf(tls),
+    handshakeTimeout: HANDSHAKE_MS,
+    requestCert: tls.clientCa !== null,
+    rejectUnauthorized: tls.clientCa !== null,
+  })
+  if (tls.clientCa !== null) logRefusals(server, logger)
+  return server
 }
