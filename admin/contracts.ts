@@ -1,7 +1,7 @@
 /** What the parts of the control plane expect of each other; types only. */
 
 import type { DesiredState, ObservedState, StoppedEndpoint } from '../core/channel/messages.ts'
-import type { ForgeMessage, ForgePhase, ForgeRequest } from '../workers/protocol.ts'
+import type { ForgeMessage, ForgePhase, ForgeProgress, ForgeRequest } from '../workers/protocol.ts'
 
 export type WarmOutcome =
   | { readonly kind: 'warm' }
@@ -63,6 +63,10 @@ export interface ServingStatus {
   readonly lastExit: string | null
   /** Endpoints that are refused because their runs hang or crash. */
   readonly stopped: readonly StoppedEndpoint[]
+  /** A process is over its limit of memory, and a new one is too: replacing it does not help. */
+  readonly overMemory: boolean
+  /** Whether the kernel saves connections that are being made while a listener closes. */
+  readonly tcpMigrateReq: boolean | null
 }
 
 export interface ServingProcess {
@@ -77,11 +81,14 @@ export interface ServingProcess {
 
 export type ForgeOutcome = Extract<ForgeMessage, { kind: 'forged' | 'refused' }>
 
+/** What the forge tells while it works. */
+export interface ForgeListener {
+  onPhase(phase: ForgePhase, detail: string, progress: ForgeProgress | null): void
+  /** The generation id, once the manifest is read. */
+  onNamed(generationId: string): void
+}
+
 /** Runs one bundle through a child process under limits of time and memory. Never throws. */
 export interface Forge {
-  run(
-    request: ForgeRequest,
-    archiveBytes: number,
-    onPhase: (phase: ForgePhase, detail: string) => void,
-  ): Promise<ForgeOutcome>
+  run(request: ForgeRequest, archiveBytes: number, listener: ForgeListener): Promise<ForgeOutcome>
 }

@@ -66,12 +66,27 @@ export interface ForgeRequest {
   readonly generationId: string | null
   /** The upload's file name, the last resort for the generation id; null when unknown. */
   readonly fileName: string | null
+  /** Most that may be unpacked: what there is room for. */
+  readonly diskBytesMax: number
 }
 
 export type ForgePhase = 'unpacking' | 'checking' | 'loading' | 'testing' | 'measuring'
 
+/** How much of a phase is done, where that can be said. */
+export interface ForgeProgress {
+  readonly doneBytes: number
+  readonly totalBytes: number
+}
+
 export type ForgeMessage =
-  | { readonly kind: 'phase'; readonly phase: ForgePhase; readonly detail: string }
+  | {
+      readonly kind: 'phase'
+      readonly phase: ForgePhase
+      readonly detail: string
+      readonly progress: ForgeProgress | null
+    }
+  /** The generation id, once the manifest is read. */
+  | { readonly kind: 'named'; readonly generationId: string }
   | {
       readonly kind: 'forged'
       readonly generationId: string

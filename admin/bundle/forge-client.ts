@@ -15,7 +15,7 @@ import { type ErrorCode, messageOf } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
-import type { Forge, ForgeOutcome } from '../contracts.ts'
+import type { Forge, ForgeListener, ForgeOutcome } from '../contracts.ts'
 import { killGroup, lowerPriority, watchMemory } from './child-limits.ts'
 import { StderrTail } from './stderr-tail.ts'
 
@@ -50,7 +50,7 @@ interface Job {
   readonly request: ForgeRequest
   readonly timeMs: number
   readonly memoryBytes: number
-  readonly onPhase: (phase: ForgePhase, detail: string) => void
+  readonly listener: ForgeListener
 }
 
 /** What is known of a run when its child ends. */
@@ -77,10 +77,10 @@ export function createForge(options: ForgeOptions): ClosableForge {
         killGroup(child)
       }
     },
-    run(request, archiveBytes, onPhase) {
+    run(request, archiveBytes, listener) {
       const job: Job = {
         request,
-        onPhase,
+        listener,
         timeMs: options.timeMs + (1000 * archiveBytes) / LIMITS.forgeBytesPerS,
         memoryBytes: Math.max(options.memoryBytesMin, 4 * archiveBytes + 2 * GIB),
       }
@@ -168,7 +168,11 @@ function receive(child: ChildProcess, job: Job, run: Run, message: ForgeMessage)
   if (message.kind === 'phase') {
     run.phase = message.phase
     run.detail = message.detail
-    job.onPhase(message.phase, message.detail)
+    job.listener.onPhase(message.phase, message.detail, message.progress)
+    return
+  }
+  if (message.kind === 'named') {
+    job.listener.onNamed(message.generationId)
     return
   }
   run.answer = message

@@ -1,20 +1,27 @@
 /**
- * A bundle on its way from the network to a file in staging: streamed with back-pressure, bounded,
- * flushed. Memory stays flat whatever the size, and a caller who leaves takes the file with him.
+ * A bundle on its way from the network to a file in staging: streamed with back-pressure, bounded.
+ * Memory stays flat whatever the size, and a caller who leaves takes the file with him.
+ *
+ * The file is not flushed: a start after a crash empties staging, and what is unpacked from it is
+ * held against checksums. Flushing gigabytes that are removed a moment later only keeps the disk
+ * from those who need it.
  */
 
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, type WriteStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import busboy from 'busboy'
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { LIMITS } from '../../core/config/limits.ts'
-import { syncPath } from '../store/files.ts'
 import { diskFailure } from '../store/space.ts'
+import { within } from './within.ts'
 
 /** The form field that carries the archive. */
 const FIELD = 'file'
+
+/** Few large writes; what waits to be written is all that is ever held of an upload. */
+const WRITE_BYTES = 1024 * 1024
 
 /** The last is what `curl --data-binary` calls all it sends; a ZIP is never a form of that kind. */
 const RAW_KINDS = [
@@ -33,14 +40,31 @@ export interface Upload {
 export interface UploadSource {
   readonly stream: Readable
   readonly contentType: string
+  /** Longest silence of the caller while more is waited for; then ERR_REQUEST_TIMEOUT. */
+  readonly idleMs: number
+}
+
+/** What is told while the upload goes on; what these throw ends it. */
+export interface UploadListener {
+  onFileName(fileName: string): void
+  /** Bytes so far, of a form those around the file too. */
+  onBytes(bytes: number): void
+}
+
+interface Reception {
+  readonly source: UploadSource
+  readonly path: string
+  readonly listener: UploadListener
 }
 
 /** Writes the archive to `path`; on any failure nothing is left there. */
-export async function receiveUpload(source: UploadSource, path: string): Promise<Upload> {
+export async function receiveUpload(
+  source: UploadSource,
+  path: string,
+  listener: UploadListener,
+): Promise<Upload> {
   try {
-    const upload = await receive(source, path)
-    await syncPath(path)
-    return upload
+    return await receive({ source, path, listener })
   } catch (error) {
     await rm(path, { force: true })
     // Whatever followed from it, nobody is there to be told: no bug, and no news for the log.
@@ -49,15 +73,23 @@ export async function receiveUpload(source: UploadSource, path: string): Promise
   }
 }
 
-function receive(source: UploadSource, path: string): Promise<Upload> {
-  const kind = source.contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
-  if (kind === 'multipart/form-data') return receiveForm(source, path)
-  if (RAW_KINDS.includes(kind)) return receiveRaw(source.stream, path)
+export function isForm(contentType: string): boolean {
+  return kindOf(contentType) === 'multipart/form-data'
+}
+
+function kindOf(contentType: string): string {
+  return contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+}
+
+function receive(reception: Reception): Promise<Upload> {
+  const { contentType } = reception.source
+  if (isForm(contentType)) return receiveForm(reception)
+  if (RAW_KINDS.includes(kindOf(contentType))) return receiveRaw(reception)
   const wanted = `multipart/form-data with a field "${FIELD}", or application/zip`
   throw new AppError('ERR_BODY_TYPE', `send ${wanted}`)
 }
 
-async function receiveRaw(stream: Readable, path: string): Promise<Upload> {
+async function receiveRaw(reception: Reception): Promise<Upload> {
   let bytes = 0
   async function* bounded(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of chunks) {
@@ -66,21 +98,25 @@ async function receiveRaw(stream: Readable, path: string): Promise<Upload> {
       yield chunk
     }
   }
-  await pipeline(chunksOf(stream), bounded, createWriteStream(path, { mode: 0o600, flags: 'wx' }))
+  await pipeline(chunksOf(reception), bounded, targetOf(reception))
   if (bytes === 0) throw invalid('the body is empty; send the ZIP archive')
   return { fileName: null }
 }
 
-async function receiveForm(source: UploadSource, path: string): Promise<Upload> {
-  const parser = parserOf(source.contentType)
-  const form = new FormReader(path, parser)
+function targetOf({ path }: Reception): WriteStream {
+  return createWriteStream(path, { mode: 0o600, flags: 'wx', highWaterMark: WRITE_BYTES })
+}
+
+async function receiveForm(reception: Reception): Promise<Upload> {
+  const parser = parserOf(reception.source.contentType)
+  const form = new FormReader(reception, parser)
   parser.on('file', (name, stream, info) => form.onFile(name, stream, info.filename))
   parser.on('field', (name) => form.refuse(unexpected(name)))
   parser.on('filesLimit', () => form.refuse(invalid('send one file only')))
   try {
-    await pipeline(chunksOf(source.stream), parser)
+    await pipeline(chunksOf(reception), parser)
   } catch (error) {
-    form.refuse(invalid(messageOf(error)))
+    form.refuse(error instanceof AppError ? error : invalid(messageOf(error)))
   }
   return form.finish()
 }
@@ -89,24 +125,45 @@ async function receiveForm(source: UploadSource, path: string): Promise<Upload> 
  * The request, piece by piece, in a form that a failing pipeline does not destroy: that would cut
  * the connection before the caller has read what was wrong.
  */
-function chunksOf(stream: Readable): AsyncIterable<Buffer> {
-  return stream.iterator({ destroyOnReturn: false })
+async function* chunksOf({ source, listener }: Reception): AsyncGenerator<Buffer> {
+  const chunks = source.stream.iterator({ destroyOnReturn: false })
+  const silent = () => {
+    const seconds = Math.round(source.idleMs / 100) / 10
+    return new AppError('ERR_REQUEST_TIMEOUT', `nothing of the upload came for ${seconds} s`)
+  }
+  let bytes = 0
+  let waiting = false
+  try {
+    for (;;) {
+      waiting = true
+      // Only this waiting counts: a disk that is slow to take what came is not the caller's fault.
+      const { done, value } = await within(chunks.next(), source.idleMs, silent)
+      waiting = false
+      if (done === true) return
+      bytes += value.length
+      listener.onBytes(bytes)
+      yield value
+    }
+  } finally {
+    // An iterator that waits for a silent caller cannot be ended before the connection is.
+    if (!waiting) await chunks.return?.()
+  }
 }
 
 /** Follows one form; the first fault counts and ends it. */
 class FormReader {
-  readonly #path: string
+  readonly #reception: Reception
   readonly #parser: Writable
   #writing: Promise<void> | null = null
   #fileName: string | null = null
   #fault: unknown = null
 
-  constructor(path: string, parser: Writable) {
-    this.#path = path
+  constructor(reception: Reception, parser: Writable) {
+    this.#reception = reception
     this.#parser = parser
   }
 
-  onFile(name: string, stream: FormFile, fileName: string | undefined): void {
+  onFile(name: string, stream: Readable, fileName: string | undefined): void {
     // Refusing ends the parser, and that ends this stream with an error of its own.
     stream.on('error', () => {})
     if (name !== FIELD) {
@@ -114,11 +171,11 @@ class FormReader {
       return
     }
     this.#fileName = fileName === undefined || fileName === '' ? null : fileName
-    const target = createWriteStream(this.#path, { mode: 0o600, flags: 'wx' })
-    this.#writing = pipeline(stream, target).then(
-      () => {
-        if (stream.truncated === true) this.refuse(tooLarge())
-      },
+    if (this.#fileName !== null) this.#reception.listener.onFileName(this.#fileName)
+    // At once: the parser would read and throw away all that follows.
+    stream.on('limit', () => this.refuse(tooLarge()))
+    this.#writing = pipeline(stream, targetOf(this.#reception)).then(
+      () => {},
       (error: unknown) => this.refuse(isOfSystem(error) ? diskFailure(error) : endsEarly()),
     )
   }
@@ -137,14 +194,12 @@ class FormReader {
   }
 }
 
-/** What busboy hands out: `truncated` once the file was cut at its limit. */
-type FormFile = Readable & { truncated?: boolean }
-
 function parserOf(contentType: string): busboy.Busboy {
   try {
     return busboy({
       headers: { 'content-type': contentType },
-      limits: { files: 1, fields: 8, fileSize: LIMITS.bundleBytesMax },
+      // Reaching this limit is passing it, even with the last byte.
+      limits: { files: 1, fields: 8, fileSize: LIMITS.bundleBytesMax + 1 },
       defParamCharset: 'utf8',
     })
   } catch (error) {

@@ -11,7 +11,8 @@ import type {
   KeyRecord,
   ServiceRecord,
 } from '../store/records.ts'
-import type { Context, ImportStatus } from './context.ts'
+import type { Context } from './context.ts'
+import type { ImportStatus } from './import-board.ts'
 
 export interface ServiceSummaryView {
   readonly serviceId: string
@@ -31,6 +32,7 @@ export interface ServiceView extends ServiceSummaryView {
     readonly entries: readonly { readonly generation: string; readonly proba: number }[]
   }
   readonly pools: readonly PoolView[]
+  readonly imports: readonly ImportView[]
 }
 
 export interface GenerationSummaryView {
@@ -54,7 +56,12 @@ export interface GenerationView extends GenerationSummaryView {
   readonly pool?: PoolView | null
   readonly phase?: string
   readonly detail?: string
+  readonly doneBytes?: number | null
+  readonly totalBytes?: number | null
 }
+
+/** Of an import under way; what is not known yet is empty. */
+export type ImportView = Omit<ImportStatus, 'serviceId'>
 
 export interface KeyView {
   readonly id: string
@@ -93,6 +100,7 @@ export function serviceView(context: Context, record: ServiceRecord): ServiceVie
       })),
     },
     pools: observed.filter(({ serviceId }) => serviceId === record.id).map(poolView),
+    imports: context.imports.of(record.id).map(importView),
   }
 }
 
@@ -137,7 +145,14 @@ export function importingView(status: ImportStatus): GenerationView {
     proba: 0,
     phase: status.phase,
     detail: status.detail,
+    doneBytes: status.doneBytes,
+    totalBytes: status.totalBytes,
   }
+}
+
+function importView(status: ImportStatus): ImportView {
+  const { generationId, startedOn, phase, detail, doneBytes, totalBytes } = status
+  return { generationId, startedOn, phase, detail, doneBytes, totalBytes }
 }
 
 export function keyView(context: Context, record: KeyRecord): KeyView {

@@ -29,6 +29,10 @@ export const LIMITS = {
   bundleBytesMax: 4 * GIB,
   bundleUnpackedBytesMax: 8 * GIB,
   bundleRatioMax: 200,
+  /** What a form adds to the archive that it carries, at most. */
+  formBytesMax: 1 * MIB,
+  /** Longest silence of an uploading caller while more is waited for. */
+  uploadIdleMs: 60_000,
   bundleEntriesMax: 10_000,
   /** The directory of an archive is read at once, so it has a bound of its own. */
   bundleDirectoryBytesMax: 16 * MIB,

@@ -22,7 +22,8 @@ import { productHeaders } from './product-headers.ts'
 const HEADERS_MS = 10_000
 const KEEP_ALIVE_MS = 10_000
 const BODY_MS = 30_000
-const STREAM_IDLE_MS = 30_000
+/** Whoever reads a stream watches its caller; this ends what is left of a dead connection. */
+const STREAM_IDLE_MS = 5 * 60_000
 /** How often node:http looks for connections whose headers take too long. */
 const CHECK_MS = 1_000
 

@@ -9,7 +9,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Forge, ForgeOutcome, Serving, WarmOutcome } from '../../admin/contracts.ts'
+import type {
+  Forge,
+  ForgeListener,
+  ForgeOutcome,
+  Serving,
+  WarmOutcome,
+} from '../../admin/contracts.ts'
 import { type Operations, openOperations } from '../../admin/operations/operations.ts'
 import { createAdminApi } from '../../admin/routes/admin-api.ts'
 import { Home } from '../../admin/store/home.ts'
@@ -25,7 +31,7 @@ import type {
 import { BodyBudget } from '../../core/http/body-budget.ts'
 import { NodeHttpServer } from '../../core/http/node-http.ts'
 import { MetricsStore } from '../../core/metrics/store.ts'
-import type { ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
+import type { ForgeRequest } from '../../workers/protocol.ts'
 import { endpoint, generationPlan, prediction } from './plans.ts'
 
 const DRAIN_MS = 20
@@ -189,10 +195,10 @@ export class MemoryForge implements Forge {
   async run(
     request: ForgeRequest,
     _archiveBytes: number,
-    onPhase: (phase: ForgePhase, detail: string) => void,
+    listener: ForgeListener,
   ): Promise<ForgeOutcome> {
     this.requests.push(request)
-    onPhase('loading', 'model.onnx')
+    listener.onPhase('loading', 'model.onnx', null)
     if (this.gate !== null) await this.gate
     const found: FakeBundle = JSON.parse(readFileSync(request.archive, 'utf8'))
     if (found.refuse !== undefined) return { kind: 'refused', ...found.refuse }

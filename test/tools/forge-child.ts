@@ -14,7 +14,7 @@ import { type ZipEntry, zip } from './zip-writer.ts'
 export interface ForgeRun {
   readonly phases: readonly string[]
   /** The last message; null: the process ended, or was killed, without one. */
-  readonly verdict: Exclude<ForgeMessage, { kind: 'phase' }> | null
+  readonly verdict: Exclude<ForgeMessage, { kind: 'phase' | 'named' }> | null
   readonly exitCode: number | null
   readonly signal: string | null
   /** Where the bundle was unpacked to; removed by `remove()`. */
@@ -37,7 +37,8 @@ export async function runForge(
   await writeFile(archive, zip([...entries]))
   const { killMs = 30_000, ...rest } = options
   const names = { serviceId: 'demo', generationId: null, fileName: 'v1.zip' }
-  const ended = await talk({ archive, directory, ...names, ...rest }, killMs)
+  const place = { archive, directory, diskBytesMax: Number.MAX_SAFE_INTEGER }
+  const ended = await talk({ ...place, ...names, ...rest }, killMs)
   return { ...ended, directory, remove: () => rm(home, { recursive: true, force: true }) }
 }
 
@@ -52,8 +53,10 @@ function talk(request: ForgeRequest, killMs: number): Promise<Ended> {
   let verdict: ForgeRun['verdict'] = null
   const timer = setTimeout(() => child.kill('SIGKILL'), killMs)
   child.on('message', (message: ForgeMessage) => {
-    if (message.kind === 'phase') phases.push(message.phase)
-    else verdict = message
+    if (message.kind === 'phase') {
+      // Progress within a phase is told as the phase again.
+      if (phases.at(-1) !== message.phase) phases.push(message.phase)
+    } else if (message.kind !== 'named') verdict = message
   })
   child.send(request)
   return new Promise((resolve) => {

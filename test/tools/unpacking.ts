@@ -38,9 +38,10 @@ export function unpacking(t: Test): Unpacking {
     const path = join(place, 'archive.zip')
     writeFileSync(path, archive)
     let written = 0
-    const result = await unpack(path, directory, (bytes) => {
+    const onProgress = (bytes: number): void => {
       written = bytes
-    })
+    }
+    const result = await unpack(path, directory, { onProgress })
     const around = readdirSync(place).sort().join()
     if (around !== 'archive.zip,inside') throw new Error(`written outside: ${around}`)
     return { result, directory, written }

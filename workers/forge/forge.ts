@@ -16,22 +16,36 @@ import { RUNTIME } from '../onnx/session.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../protocol.ts'
 import { type EndpointForged, forgeEndpoint } from './endpoint.ts'
 import { type ModelFile, modelFile } from './model-file.ts'
-import { manifestPath, unpack } from './unpack.ts'
+import { manifestPath, type OnProgress, unpack } from './unpack.ts'
 
-export type Say = (phase: ForgePhase, detail: string) => void
+/** What is told before the end. */
+export type Notice = Extract<ForgeMessage, { kind: 'phase' | 'named' }>
 
 /** The last message of a forge: it says what became of the bundle. */
-export type Verdict = Exclude<ForgeMessage, { kind: 'phase' }>
+export type Verdict = Exclude<ForgeMessage, Notice>
 
-export async function forge(request: ForgeRequest, say: Say): Promise<Verdict> {
+/** How often the progress of a phase is told. */
+const PROGRESS_EVERY_MS = 100
+
+export async function forge(
+  request: ForgeRequest,
+  tell: (notice: Notice) => void,
+): Promise<Verdict> {
   const startMs = nowMs()
+  const say = (phase: ForgePhase, detail: string): void => {
+    tell({ kind: 'phase', phase, detail, progress: null })
+  }
   say('unpacking', '')
-  const unpacked = await unpack(request.archive, request.directory)
+  const unpacked = await unpack(request.archive, request.directory, {
+    diskBytesMax: request.diskBytesMax,
+    onProgress: unpackingProgress(tell),
+  })
   if (unpacked.kind === 'refused') return refused('ERR_BUNDLE_INVALID', unpacked.faults)
   say('checking', `${unpacked.files.length} files`)
   const checked = await readManifest(request, unpacked.files)
   if (checked.kind === 'invalid') return refused(checked.code, checked.faults)
   const { manifest, generationId } = checked
+  tell({ kind: 'named', generationId })
   const results = await forgeEndpoints(request, {
     manifest,
     generationId,
@@ -58,6 +72,17 @@ export async function forge(request: ForgeRequest, say: Say): Promise<Verdict> {
   }
   const contentHash = contentSha256(unpacked.files)
   return { kind: 'forged', generationId, contentSha256: contentHash, plan, report }
+}
+
+function unpackingProgress(tell: (notice: Notice) => void): OnProgress {
+  let toldMs = 0
+  return (doneBytes, totalBytes) => {
+    const now = nowMs()
+    if (toldMs !== 0 && now - toldMs < PROGRESS_EVERY_MS && doneBytes < totalBytes) return
+    toldMs = now
+    const progress = { doneBytes, totalBytes }
+    tell({ kind: 'phase', phase: 'unpacking', detail: '', progress })
+  }
 }
 
 async function readManifest(request: ForgeRequest, files: readonly ContentFile[]) {
@@ -87,7 +112,7 @@ interface Checked {
   readonly manifest: Manifest
   readonly generationId: string
   readonly files: readonly ContentFile[]
-  readonly say: Say
+  readonly say: (phase: ForgePhase, detail: string) => void
 }
 
 /** One after the other: two models that load at once would make each other's figures wrong. */

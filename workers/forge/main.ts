@@ -4,7 +4,7 @@
  * wrong in here crosses the border as a message, never as an exception.
  */
 
-import { messageOf } from '../../core/base/errors.ts'
+import { AppError, messageOf } from '../../core/base/errors.ts'
 import type { ForgeMessage, ForgeRequest } from '../protocol.ts'
 import { forge } from './forge.ts'
 import { shortReason } from './reasons.ts'
@@ -23,13 +23,20 @@ async function finish(message: ForgeMessage): Promise<never> {
 }
 
 function internal(error: unknown): ForgeMessage {
+  if (error instanceof AppError) {
+    return { kind: 'refused', code: error.code, detail: error.message, faults: error.faults }
+  }
   process.stderr.write(`forge: ${error instanceof Error ? error.stack : messageOf(error)}\n`)
   const code = noSpace(error) ? 'ERR_DISK_FULL' : 'ERR_INTERNAL'
   return { kind: 'refused', code, detail: shortReason(error), faults: [] }
 }
 
+const NO_SPACE: readonly unknown[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
+
 function noSpace(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && Reflect.get(error, 'code') === 'ENOSPC'
+  return (
+    typeof error === 'object' && error !== null && NO_SPACE.includes(Reflect.get(error, 'code'))
+  )
 }
 
 function fail(error: unknown): void {
@@ -43,8 +50,5 @@ process.on('disconnect', () => process.exit(0))
 process.on('uncaughtException', fail)
 process.on('unhandledRejection', fail)
 process.once('message', (request: ForgeRequest) => {
-  const say = (phase: Parameters<Parameters<typeof forge>[1]>[0], detail: string) => {
-    void send({ kind: 'phase', phase, detail })
-  }
-  forge(request, say).then(finish, fail)
+  forge(request, (message) => void send(message)).then(finish, fail)
 })

@@ -12,7 +12,7 @@ import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type CentralDirectory, type File, Open } from 'unzipper'
 import { assert } from '../../core/base/assert.ts'
-import { type Fault, messageOf } from '../../core/base/errors.ts'
+import { AppError, type Fault, messageOf } from '../../core/base/errors.ts'
 import type { ContentFile } from '../../core/bundle/content.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { writeFile } from './zip-data.ts'
@@ -40,10 +40,16 @@ const FAULTS_MAX = 100
 /** `path` of faults that are about the archive as a whole. */
 const ARCHIVE = 'archive'
 
+export interface UnpackOptions {
+  /** Most that may be written; more throws ERR_DISK_FULL before a byte is. */
+  readonly diskBytesMax?: number
+  readonly onProgress?: OnProgress
+}
+
 export async function unpack(
   archivePath: string,
   directory: string,
-  onProgress: OnProgress = () => {},
+  options: UnpackOptions = {},
 ): Promise<UnpackResult> {
   assert((await readdir(directory)).length === 0, 'an archive is unpacked into an empty directory')
   const archive = await open(archivePath, 'r')
@@ -53,7 +59,7 @@ export async function unpack(
     if (found.kind === 'refused') return refused(found.reasons.map(archiveFault))
     const plan = await checkedEntries({ archive, archivePath, archiveBytes: size, end: found.end })
     if (plan.faults.length > 0) return refused(plan.faults)
-    return await writeAll(archive, plan.parts, { directory, onProgress })
+    return await writeAll(archive, plan.parts, { ...options, directory })
   } finally {
     await archive.close()
   }
@@ -200,9 +206,8 @@ function totalFaults(entries: readonly Entry[]): Fault[] {
   return [archiveFault(reason)]
 }
 
-interface Target {
+interface Target extends UnpackOptions {
   readonly directory: string
-  readonly onProgress: OnProgress
 }
 
 async function writeAll(
@@ -212,6 +217,8 @@ async function writeAll(
 ): Promise<UnpackResult> {
   const wanted = parts.filter(({ entry }) => !isClutter(entry.name))
   const bytesTotal = wanted.reduce((sum, { entry }) => sum + entry.bytes, 0)
+  requireRoom(bytesTotal, target.diskBytesMax ?? Number.POSITIVE_INFINITY)
+  target.onProgress?.(0, bytesTotal)
   const files: ContentFile[] = []
   const folders = new Set<string>()
   let bytes = 0
@@ -224,7 +231,7 @@ async function writeAll(
     if (part.entry.isDirectory) continue
     const onBytes = (count: number) => {
       bytes += count
-      target.onProgress(bytes, bytesTotal)
+      target.onProgress?.(bytes, bytesTotal)
     }
     const written = await writeFile(archive, part, { path, onBytes })
     if (written.kind === 'damaged') {
@@ -234,6 +241,12 @@ async function writeAll(
   }
   if (files.length === 0) return refused([archiveFault('it holds no files')])
   return { kind: 'unpacked', files, bytes }
+}
+
+function requireRoom(bytes: number, bytesMax: number): void {
+  if (bytes <= bytesMax) return
+  const detail = `the bundle unpacks to ${bytes} bytes; ${bytesMax} are available to it on the disk`
+  throw new AppError('ERR_DISK_FULL', detail)
 }
 
 /** What macOS puts beside the files that its user chose; it is no part of a bundle. */

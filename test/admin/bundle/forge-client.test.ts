@@ -62,10 +62,14 @@ async function run(program: string, given: RunOptions = {}): Promise<Ran> {
     serviceId: 's',
     generationId: null,
     fileName: 'bundle.zip',
+    diskBytesMax: Number.MAX_SAFE_INTEGER,
   }
-  const outcome = await forge.run(request, 0, (phase, detail) => {
-    phases.push(`${phase} ${detail}`)
-    if (stopMs !== undefined) setTimeout(() => forge.close(), stopMs)
+  const outcome = await forge.run(request, 0, {
+    onPhase(phase, detail) {
+      phases.push(`${phase} ${detail}`)
+      if (stopMs !== undefined) setTimeout(() => forge.close(), stopMs)
+    },
+    onNamed() {},
   })
   return { outcome, phases, ms: nowMs() - startMs }
 }
