@@ -1,0 +1,262 @@
+/**
+ * Goal: a node that speaks TLS does so on both ports, lets in whom it shall, and gets new
+ * certificates under load without a failed request. Method: whole nodes with certificates made by
+ * openssl, whose files are changed as renewal tools do; clients of node:https, openssl and curl.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
+import https, { Agent, type RequestOptions } from 'node:https'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from 'node:tls'
+import t, { type Test } from 'tap'
+import { ROOT } from '../../bench/paths.ts'
+import {
+  authority,
+  type IssuedPair,
+  issue,
+  openssl,
+  withoutOpenssl,
+} from '../tools/certificates.ts'
+import { temporaryDirectory } from '../tools/control-plane.ts'
+import { sayEffort } from '../tools/effort.ts'
+import { startNode, startProcess, type TestNode } from '../tools/node.ts'
+
+const skip = withoutOpenssl
+const folder = temporaryDirectory(t)
+const ca = skip === false ? authority(folder, 'ca') : { cert: '', key: '' }
+const trust = skip === false ? readFileSync(ca.cert) : Buffer.alloc(0)
+const DEMO = JSON.parse(readFileSync(join(ROOT, 'bench/demo/demo.json'), 'utf8'))
+const PREDICT = `/public/api/v1/${DEMO.service}/${DEMO.endpoint}/predict`
+/** Twice the time between two looks at the files, and a replacement on a busy machine. */
+const SEEN_MS = 40_000
+
+interface Answer {
+  /** 0: there was none. */
+  readonly status: number
+  readonly text: string
+}
+
+function ask(url: string, options: RequestOptions = {}, body = ''): Promise<Answer> {
+  return new Promise((resolve) => {
+    const fail = (error: Error) => resolve({ status: 0, text: error.message })
+    const sent = https.request(url, { ca: trust, agent: false, ...options }, (response) => {
+      let text = ''
+      response.setEncoding('utf8').on('data', (piece: string) => {
+        text += piece
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+      response.on('error', fail)
+    })
+    sent.on('error', fail)
+    sent.end(body)
+  })
+}
+
+function predict(node: TestNode, agent?: Agent): Promise<Answer> {
+  const options = { method: 'POST', ...(agent === undefined ? {} : { agent }) }
+  return ask(`${node.url}${PREDICT}`, options, JSON.stringify(DEMO.body))
+}
+
+/** Common name of the certificate that a new connection is shown. */
+function shown(url: string, client: RequestOptions = {}): Promise<string> {
+  const { hostname: host, port } = new URL(url)
+  const identity = { cert: client.cert, key: client.key }
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(port), ca: trust, ...identity }, () => {
+      resolve(socket.getPeerX509Certificate()?.subject.replace('CN=', '') ?? '')
+      socket.destroy()
+    })
+    socket.on('error', (error) => resolve(error.message))
+  })
+}
+
+async function untilShown(url: string, name: string, client: RequestOptions = {}): Promise<string> {
+  const endMs = performance.now() + SEEN_MS
+  let last = ''
+  while (last !== name && performance.now() < endMs) {
+    last = await shown(url, client)
+    await sleep(50)
+  }
+  return last
+}
+
+function pemOf(pair: IssuedPair): RequestOptions {
+  return { cert: readFileSync(pair.cert), key: readFileSync(pair.key) }
+}
+
+/** Versions of TLS that the port takes, as openssl finds them. */
+function versions(url: string, identity: readonly string[] = []): string[] {
+  const to = new URL(url).host
+  return ['tls1', 'tls1_1', 'tls1_2', 'tls1_3'].filter((version) => {
+    const args = ['s_client', '-connect', to, `-${version}`, '-cipher', 'ALL:@SECLEVEL=0']
+    const { stdout } = spawnSync('openssl', [...args, ...identity], { input: '', timeout: 10_000 })
+    return !/Cipher is \(NONE\)/.test(String(stdout))
+  })
+}
+
+/** What a node says that cannot start: lines of its own, and its exit code. */
+async function refused(t: Test, pair: IssuedPair): Promise<[number, string[]]> {
+  const started = startProcess(t, { args: ['--tls-cert', pair.cert, '--tls-key', pair.key] })
+  const code = await started.ended
+  return [code, started.log().trim().split('\n')]
+}
+
+t.test('a pair that does not fit ends the start with one line', { skip }, async (t) => {
+  const one = issue(folder, 'one', { by: ca })
+  const two = issue(folder, 'two', { by: ca })
+  const [code, lines] = await refused(t, { cert: one.cert, key: two.key })
+  t.equal(code, 1)
+  t.equal(lines.length, 1, lines.join('\n'))
+  t.match(lines[0], /^switchyard: --tls-key .*two\.key: the key is of another certificate than/)
+})
+
+t.test('an expired certificate is served, and the printed command answers', { skip }, async (t) => {
+  const { cert, key } = issue(folder, 'self-signed', { days: 1 })
+  const fresh = await startNode(t, { args: ['--tls-cert', cert, '--tls-key', key, '--demo'] })
+  const lines = fresh.log().split('\n')
+  const said = lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line))
+  const { command } = said.find((line) => line.command !== undefined) ?? {}
+  t.match(command, /^curl --cacert /)
+  const answer = execFileSync('bash', ['-c', `${command} --silent --fail`], { encoding: 'utf8' })
+  t.match(JSON.parse(answer).result, { prediction: 'malignant' })
+  await fresh.stop()
+
+  const old = issue(folder, 'expired', { days: -1 })
+  const node = await startNode(t, { args: ['--tls-cert', old.cert, '--tls-key', old.key] })
+  t.match(node.log(), /"level":50,[^\n]*THE CERTIFICATE HAS EXPIRED/)
+  const health = await ask(`${node.adminUrl}/admin/api/health`, { rejectUnauthorized: false })
+  t.match(JSON.parse(health.text), {
+    status: 'DEGRADED',
+    details: { tls: { query: { subject: 'CN=expired' }, admin: { daysLeft: Number } } },
+  })
+})
+
+/** Callers that keep their connections, until told to stop; every answer is counted. */
+function startLoad(node: TestNode, callers: number) {
+  const agent = new Agent({ keepAlive: true, maxSockets: callers, ca: trust })
+  const failures: string[] = []
+  let answered = 0
+  let stopped = false
+  const call = async (): Promise<void> => {
+    while (!stopped) {
+      const { status, text } = await predict(node, agent)
+      if (status === 200) answered += 1
+      else failures.push(`${status} ${text}`)
+    }
+  }
+  const running = Promise.all(Array.from({ length: callers }, call))
+  return {
+    failures,
+    answered: () => answered,
+    stop: async () => {
+      stopped = true
+      await running
+      agent.destroy()
+    },
+  }
+}
+
+t.test('certificates change under load', { skip }, async (t) => {
+  const link = join(folder, 'live')
+  for (const name of ['first', 'second', 'third']) issue(folder, name, { by: ca })
+  /** As certbot and cert-manager do: links that are swapped, one for each file. */
+  const pointTo = (name: string): void => {
+    for (const end of ['.key', '.pem']) {
+      symlinkSync(join(folder, `${name}${end}`), `${link}.next`)
+      renameSync(`${link}.next`, `${link}${end}`)
+    }
+  }
+  pointTo('first')
+  const adminServer = issue(folder, 'admin-server', { by: ca })
+  const clients = authority(folder, 'clients')
+  const operator = pemOf(issue(folder, 'operator', { by: clients }))
+  const stranger = pemOf(issue(folder, 'stranger', { by: authority(folder, 'foreign') }))
+  const node = await startNode(t, {
+    args: [
+      ...['--tls-cert', `${link}.pem`, '--tls-key', `${link}.key`, '--demo'],
+      ...['--admin-tls-cert', adminServer.cert, '--admin-tls-key', adminServer.key],
+      ...['--admin-client-ca', clients.cert],
+    ],
+  })
+  const authorization = `Bearer ${node.adminKey}`
+  const admin = (path: string, method = 'GET') =>
+    ask(`${node.adminUrl}${path}`, { method, headers: { authorization }, ...operator })
+  const reload = () => admin('/admin/api/actions/reload-certificates', 'POST')
+
+  await t.test('who gets in', async (t) => {
+    t.equal((await predict(node)).status, 200)
+    const services = `${node.adminUrl}/admin/api/services`
+    const headers = { authorization }
+    t.equal((await ask(services, { headers })).status, 0, 'no certificate, no handshake')
+    t.equal((await ask(services, { headers, ...stranger })).status, 0)
+    t.equal((await ask(services, { headers, ...operator })).status, 200)
+    t.equal((await ask(services, operator)).status, 401, 'a certificate is no key')
+    const health = `${node.adminUrl}/admin/api/health`
+    t.equal((await ask(health)).status, 0, 'health is behind the same door')
+    t.match(await ask(health, operator), { status: 200, text: /"subject":"CN=admin-server"/ })
+    t.match(node.log(), /"reason":"it showed none"[^\n]*was refused/)
+    const identity = ['-cert', join(folder, 'operator.pem'), '-key', join(folder, 'operator.key')]
+    t.same(versions(node.url), ['tls1_2', 'tls1_3'])
+    t.same(versions(node.adminUrl, identity), ['tls1_2', 'tls1_3'])
+    const metrics = (await admin('/metrics')).text
+    const name = 'switchyard_tls_certificate_not_after_seconds'
+    for (const [listener, end] of [
+      ['query', 'first'],
+      ['admin', 'admin-server'],
+    ]) {
+      const date = openssl('x509', '-noout', '-enddate', '-in', join(folder, `${end}.pem`))
+      const seconds = Date.parse(date.replace('notAfter=', '')) / 1000
+      t.ok(metrics.includes(`${name}{listener="${listener}"} ${seconds}\n`), `${listener} ${date}`)
+    }
+  })
+
+  const load = startLoad(node, 8)
+  await t.test('by the files alone', async (t) => {
+    pointTo('second')
+    copyFileSync(join(folder, 'third.key'), adminServer.key)
+    copyFileSync(join(folder, 'third.pem'), adminServer.cert)
+    t.equal(await untilShown(node.url, 'second'), 'second')
+    t.equal(await untilShown(node.adminUrl, 'third', operator), 'third')
+    t.match(node.log(), /"fingerprint":"[0-9A-F:]{95}"[^\n]*the certificate is replaced/)
+  })
+
+  await t.test('by the action', async (t) => {
+    t.match(JSON.parse((await reload()).text), { ok: true, listeners: [{ changed: false }, {}] })
+    pointTo('first')
+    t.match(JSON.parse((await reload()).text), {
+      listeners: [
+        { listener: 'admin', changed: false, subject: 'CN=third' },
+        { listener: 'query', changed: true, subject: 'CN=first', notAfter: Number },
+      ],
+    })
+    t.equal(await untilShown(node.url, 'first'), 'first')
+  })
+
+  await t.test('not to what is broken', async (t) => {
+    symlinkSync(join(folder, 'second.pem'), `${link}.next`)
+    renameSync(`${link}.next`, `${link}.pem`)
+    const reply = await reload()
+    t.match(reply, { status: 422, text: /ERR_CERTIFICATE_INVALID.*key is of another certificate/ })
+    t.equal(await shown(node.url), 'first')
+    t.match((await ask(`${node.adminUrl}/admin/api/health`, operator)).text, /DEGRADED/)
+    pointTo('first')
+    t.equal((await reload()).status, 200)
+  })
+
+  await load.stop()
+  t.same(load.failures, [], 'no request failed')
+  t.ok(load.answered() > 100, `${load.answered()} requests were answered`)
+  sayEffort({ certificatesUnderLoad: 3, answered: load.answered() })
+})
+
+t.test('without TLS there is nothing to reload', async (t) => {
+  const node = await startNode(t)
+  const response = await fetch(`${node.adminUrl}/admin/api/actions/reload-certificates`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${node.adminKey}` },
+  })
+  t.equal(response.status, 409)
+  t.match(await response.json(), { code: 'ERR_TLS_OFF' })
+})
