@@ -4,6 +4,7 @@ import type { Logger } from '../../core/base/logger.ts'
 import type { Forge, Serving } from '../contracts.ts'
 import type { SerialQueue, SerialQueues } from '../serial.ts'
 import type { Home } from '../store/home.ts'
+import type { CopyStatus } from '../store/state-copies.ts'
 import type { Certificates } from '../tls/certificates.ts'
 import type { Catalog } from './catalog.ts'
 import type { ImportBoard } from './import-board.ts'
@@ -29,9 +30,12 @@ export interface Context {
   /** One forge at a time: it may take all the memory that is left. */
   readonly forging: SerialQueue
   readonly imports: ImportBoard
+  readonly uploadIdleMs: number
   readonly switches: SwitchTickets
   /** Null: without TLS. */
   readonly certificates: Pick<Certificates, 'views' | 'causes'> | null
+  /** Null: nobody keeps copies of the state. */
+  readonly copies: { status(): CopyStatus } | null
 }
 
 /**

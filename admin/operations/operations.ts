@@ -37,10 +37,15 @@ export interface OperationsOptions {
   readonly logger: Logger
   readonly keepPreviousMs?: number
   readonly drainMs?: number
+  /** Longest silence of an uploading caller; default LIMITS.uploadIdleMs. */
+  readonly uploadIdleMs?: number
+  /** Default: asks the file system. */
+  readonly space?: DiskSpace
   /** The store was put back to an earlier state: it may not know the newest generations. */
   readonly stateIsOlder?: boolean
   /** For health. */
   readonly certificates?: Certificates
+  readonly copies?: NonNullable<Context['copies']>
 }
 
 export type Operations = ReturnType<typeof createOperations>
@@ -77,9 +82,11 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
     logger,
     perService: new SerialQueues(),
     forging: new SerialQueue(),
-    imports: new ImportBoard(new DiskSpace(home.staging), logger),
+    imports: new ImportBoard(options.space ?? new DiskSpace(home.staging), logger),
+    uploadIdleMs: options.uploadIdleMs ?? LIMITS.uploadIdleMs,
     switches: new SwitchTickets(),
     certificates: options.certificates ?? null,
+    copies: options.copies ?? null,
   }
 }
 

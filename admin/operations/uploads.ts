@@ -26,7 +26,6 @@ export interface Incoming {
   readonly open: () => UploadSource['stream']
   /** Id of the admin key, for the journal. */
   readonly actor: string
-  readonly idleMs?: number
 }
 
 /** Everything before its first await happens at once, as the stream of an exchange wants it. */
@@ -56,8 +55,8 @@ async function receiveAndImport(
   const { serviceId, generationId, contentType, declaredBytes, actor } = incoming
   const onBytes = spaceFor(task, declaredBytes)
   const archivePath = context.home.stagingPath('upload')
-  const idleMs = incoming.idleMs ?? LIMITS.uploadIdleMs
   try {
+    const { uploadIdleMs: idleMs } = context
     const source = { stream: incoming.open(), contentType, idleMs }
     const { fileName } = await receiveUpload(source, archivePath, {
       onFileName: (name) => {

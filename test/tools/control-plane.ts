@@ -13,13 +13,17 @@ import type {
   Forge,
   ForgeListener,
   ForgeOutcome,
+  ReplaceOutcome,
+  ReplaceReason,
   Serving,
+  ServingStatus,
   WarmOutcome,
 } from '../../admin/contracts.ts'
 import { type Operations, openOperations } from '../../admin/operations/operations.ts'
 import { createAdminApi } from '../../admin/routes/admin-api.ts'
 import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
+import type { DiskSpace } from '../../admin/store/space.ts'
 import { type Logger, SILENT } from '../../core/base/logger.ts'
 import { contentSha256 } from '../../core/bundle/content.ts'
 import type {
@@ -27,6 +31,7 @@ import type {
   GenerationState,
   ObservedGeneration,
   ObservedState,
+  StoppedEndpoint,
 } from '../../core/channel/messages.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
 import { NodeHttpServer } from '../../core/http/node-http.ts'
@@ -55,6 +60,10 @@ export class MemoryServing implements Serving {
   stalled = false
   applyMs = 300
   running = true
+  /** Endpoints that a circuit has stopped, until an operator pardons them. */
+  stopped: StoppedEndpoint[] = []
+  replaceOutcome: ReplaceOutcome = { kind: 'replaced', processes: 1, ms: 1 }
+  readonly replacements: ReplaceReason[] = []
   readonly #held = new Map<string, Held>()
   #desired: DesiredState | null = null
   #applied = 0
@@ -100,9 +109,30 @@ export class MemoryServing implements Serving {
 
   async collect(): Promise<void> {}
 
-  status() {
-    const pid = this.running ? 1 : null
-    return { pid, listening: this.running, server: null, replaced: 0, lastExit: null }
+  async replace(reason: ReplaceReason): Promise<ReplaceOutcome> {
+    this.replacements.push(reason)
+    return this.replaceOutcome
+  }
+
+  pardon(serviceId: string, generationId: string): void {
+    this.stopped = this.stopped.filter(
+      (one) => one.serviceId !== serviceId || one.generationId !== generationId,
+    )
+  }
+
+  status(): ServingStatus {
+    const one = { pid: 1, state: 'serving', startedOn: 1, residentBytes: null } as const
+    return {
+      wanted: 1,
+      processes: this.running ? [one] : [],
+      listening: this.running,
+      server: null,
+      replacements: {},
+      lastExit: null,
+      stopped: this.stopped,
+      overMemory: false,
+      tcpMigrateReq: null,
+    }
   }
 
   /** Its threads crash: a load that had succeeded is undone. */
@@ -173,7 +203,7 @@ function observedOf(key: string, held: Held): ObservedGeneration {
   const [serviceId = '', generationId = ''] = key.split('/')
   const { state, reason } = held
   const idle = { threads: 1, threadsLost: 0, loadMs: null, queued: 0, running: 0 }
-  return { serviceId, generationId, state, reason, ...idle, stoppedEndpoints: [] }
+  return { serviceId, generationId, state, reason, ...idle, stoppedEndpoints: [], hangs: {} }
 }
 
 /** The archive of these tests: JSON that says what a forge would find. */
@@ -249,6 +279,8 @@ export interface ControlPlaneOptions {
   /** An earlier control plane's directory, to start where it ended. */
   readonly directory?: string
   readonly keepPreviousMs?: number
+  readonly uploadIdleMs?: number
+  readonly space?: DiskSpace
   readonly logger?: Logger
 }
 
@@ -276,6 +308,8 @@ export async function openControlPlane(
     logger: options.logger ?? SILENT,
     keepPreviousMs: options.keepPreviousMs ?? 60_000,
     drainMs: 1_000,
+    ...(options.uploadIdleMs === undefined ? {} : { uploadIdleMs: options.uploadIdleMs }),
+    ...(options.space === undefined ? {} : { space: options.space }),
   })
   const close = async (): Promise<void> => {
     await operations.close()
@@ -327,7 +361,9 @@ export async function listenAdmin(
       uptimeS: 1,
       services: plane.operations.listServices().length,
       generationsLoaded: 0,
-      serveReplacements: 0,
+      serveReplacements: {},
+      serveProcesses: {},
+      stoppedEndpoints: [],
       processes: [],
     }),
     home: plane.home,

@@ -3,7 +3,7 @@
  * anybody asks is what a test of flat memory is about. Linux only; elsewhere there are no samples.
  */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 
 export type Role = 'control' | 'serve' | 'forge'
 
@@ -76,14 +76,9 @@ function roleOf(pid: number): Role | null {
   return command.includes('core/main.js') ? 'serve' : null
 }
 
+/** All were started by the main thread. */
 function childrenOf(pid: number): number[] {
-  try {
-    const tasks = readdirSync(`/proc/${pid}/task`)
-    const lists = tasks.map((task) => textOf(`/proc/${pid}/task/${task}/children`))
-    return lists.join(' ').split(/\s+/).filter(Boolean).map(Number)
-  } catch {
-    return []
-  }
+  return textOf(`/proc/${pid}/task/${pid}/children`).split(/\s+/).filter(Boolean).map(Number)
 }
 
 function memoryOf(pid: number): { bytes: number; ownBytes: number } | null {
