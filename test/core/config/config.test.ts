@@ -54,10 +54,17 @@ function flagOf(row: OptionRow, text: string): string[] {
   return [`--${row.flag}`, text]
 }
 
-/** A certificate needs its key, so that both rows can be walked like the others. */
-function companion(name: string): Record<string, string> {
-  if (name === 'tlsCert') return { SWITCHYARD_TLS_KEY: 'k.pem' }
-  return name === 'tlsKey' ? { SWITCHYARD_TLS_CERT: 'c.pem' } : {}
+/** A certificate needs its key, and so on: these rows can then be walked like the others. */
+const COMPANIONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  tlsCert: { SWITCHYARD_TLS_KEY: 'k.pem' },
+  tlsKey: { SWITCHYARD_TLS_CERT: 'c.pem' },
+  adminTlsCert: { SWITCHYARD_ADMIN_TLS_KEY: 'k.pem' },
+  adminTlsKey: { SWITCHYARD_ADMIN_TLS_CERT: 'c.pem' },
+  adminClientCa: { SWITCHYARD_TLS_CERT: 'c.pem', SWITCHYARD_TLS_KEY: 'k.pem' },
+}
+
+function companion(name: string): Readonly<Record<string, string>> {
+  return COMPANIONS[name] ?? {}
 }
 
 t.test('the contract that scripts rely on', async (t) => {
@@ -111,7 +118,7 @@ t.test('a wrong value is one line: where from, which value, what is allowed', as
       t.match(lineOf({ argv: [`--${row.flag}=${wrong}`] }), `--${row.flag}: `, `${name}: flag`)
     }
   }
-  t.match(lineOf({ argv: ['--processes', '2'] }), /--processes: "2" .*only 1 in this version/)
+  t.match(lineOf({ argv: ['--processes', '65'] }), /--processes: "65" .*from 1 to 64/)
 })
 
 function wrongOf(row: OptionRow): string[] {
@@ -130,6 +137,15 @@ function wrongOf(row: OptionRow): string[] {
 t.test('settings that depend on each other', async (t) => {
   t.match(lineOf({ argv: ['--tls-cert', 'c.pem'] }), /--tls-cert .*without --tls-key/)
   t.match(lineOf({ env: { SWITCHYARD_TLS_KEY: 'k.pem' } }), /--tls-key .*without --tls-cert/)
+  const own = lineOf({ argv: ['--admin-tls-key', 'k.pem', '--tls-cert', 'c', '--tls-key', 'k'] })
+  t.match(own, /--admin-tls-key is set without --admin-tls-cert/)
+  t.match(lineOf({ argv: ['--admin-client-ca', 'ca.pem'] }), /--admin-client-ca .*has no TLS/)
+  const both = { SWITCHYARD_TLS_CERT: 'c.pem', SWITCHYARD_TLS_KEY: 'k.pem' }
+  t.match(configOf({ env: both }), { adminTlsCert: 'c.pem', adminTlsKey: 'k.pem' })
+  t.equal(
+    configOf({ env: both, argv: ['--admin-tls-cert', 'a', '--admin-tls-key', 'b'] }).tlsCert,
+    'c.pem',
+  )
   t.match(lineOf({ argv: ['--port', '7', '--admin-port', '7'] }), /--admin-port: 7 is --port too/)
   t.equal(configOf({ argv: ['--port', '0', '--admin-port', '0'] }).port, 0)
   t.equal(configOf({ cores: 2 }).threads, 1)
