@@ -37,9 +37,9 @@ export function recordOf(subject: string): Uint8Array {
 /** Who was running, each endpoint once; records that make no sense are passed over. */
 export function readWitness(bytes: Uint8Array): readonly Witnessed[] {
   const found = new Map<string, Witnessed>()
-  for (let at = 0; at < bytes.length; at += WITNESS_RECORD_BYTES) {
-    if (bytes[at] === SPACE) continue
-    const record = bytes.subarray(at, at + WITNESS_RECORD_BYTES)
+  for (let end = WITNESS_RECORD_BYTES; end <= bytes.length; end += WITNESS_RECORD_BYTES) {
+    const record = bytes.subarray(end - WITNESS_RECORD_BYTES, end)
+    if (record[0] === SPACE) continue
     const subject = Buffer.from(record).toString('latin1').trimEnd()
     const [serviceId = '', generationId = '', endpointId = '', more] = subject.split('/')
     if (more !== undefined || !isServiceId(serviceId) || !isGenerationId(generationId)) continue

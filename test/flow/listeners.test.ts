@@ -5,24 +5,17 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { get } from 'node:https'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { compiled, ROOT } from '../../bench/paths.ts'
+import { compiled } from '../../bench/paths.ts'
 import { Client, demoBundle } from '../tools/client.ts'
 import { readyLine, startNode, startProcess } from '../tools/node.ts'
+import { withoutUws } from '../tools/without-uws.ts'
 
 function temporary(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-listen-'))
@@ -75,26 +68,6 @@ t.test('a certificate that cannot be read ends the start with one line', async (
   t.equal(lines.length, 1, started.log())
   t.match(lines[0], /cert\.pem/)
 })
-
-/** The built program beside packages of which uWebSockets.js has lost its binaries. */
-function withoutUws(folder: string): string {
-  const dist = dirname(dirname(compiled('core/main.ts')))
-  for (const part of ['core', 'workers', 'admin']) {
-    cpSync(join(dist, part), join(folder, 'dist', part), { recursive: true })
-  }
-  cpSync(join(ROOT, 'package.json'), join(folder, 'package.json'))
-  const packages = join(ROOT, 'node_modules')
-  const links = join(folder, 'node_modules')
-  mkdirSync(links)
-  for (const name of readdirSync(packages)) {
-    if (name !== 'uWebSockets.js') symlinkSync(join(packages, name), join(links, name))
-  }
-  cpSync(join(packages, 'uWebSockets.js'), join(links, 'uWebSockets.js'), {
-    recursive: true,
-    filter: (path) => !path.endsWith('.node'),
-  })
-  return join(folder, 'dist/core/main.js')
-}
 
 t.test('more connections than files: the node refuses the rest, and goes on', async (t) => {
   const limited = ['bash', '-c', 'ulimit -n 256 && exec "$0" "$@"']

@@ -2,7 +2,13 @@
 
 import type { AppError } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
-import { type BatchRunner, type Caller, Lane, type LaneOptions } from '../../core/dispatch/lane.ts'
+import {
+  type BatchRunner,
+  type Caller,
+  Lane,
+  type LaneOptions,
+  Pending,
+} from '../../core/dispatch/lane.ts'
 import { Scheduler, type SchedulerOptions } from '../../core/dispatch/scheduler.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
 
@@ -15,6 +21,19 @@ export async function turn(): Promise<void> {
 
 export function bodyOf(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text))
+}
+
+/** Throws what the lane refuses with. */
+export function accept(lane: Lane, asker: Asker, body = 'x'): Pending {
+  const entered = lane.enter(asker, bodyOf(body))
+  if (entered instanceof Pending) return entered
+  throw entered
+}
+
+/** The code that the next request gets, or that it is accepted. */
+export function refusalOf(lane: Lane, body = 'x'): string {
+  const entered = lane.enter(new Asker(), bodyOf(body))
+  return entered instanceof Pending ? 'accepted' : entered.code
 }
 
 export class Asker implements Caller {

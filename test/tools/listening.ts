@@ -30,6 +30,8 @@ export interface Listening {
 
 interface Settings {
   readonly limitBytes: number
+  /** A named one is shared; default: any. */
+  readonly port?: number
   readonly budgetBytes?: number
   readonly connectionsMax?: number
   /** Instead of the one that does what headers ask. */
@@ -46,7 +48,7 @@ export async function listening(settings: Settings): Promise<Listening> {
   const seen = { held: [], bodies: [], paths: [], methods: [] } as Seen
   const options = {
     host: '127.0.0.1',
-    port: 0,
+    port: settings.port ?? 0,
     tlsCert: null,
     tlsKey: null,
     strictHeaders: true,

@@ -102,7 +102,12 @@ export function serving(
 
 let directories = 0
 
-function newGeneration(folder: string, generationId: string, wish: ModelWish): DesiredGeneration {
+/** A generation on disk, in a folder of its own under `folder`. */
+export function newGeneration(
+  folder: string,
+  generationId: string,
+  wish: ModelWish,
+): DesiredGeneration {
   directories += 1
   const directory = join(folder, `${directories}`)
   mkdirSync(directory)

@@ -7,23 +7,12 @@
  */
 
 import t from 'tap'
-import { AppError, ERROR_TABLE } from '../../../core/base/errors.ts'
+import { ERROR_TABLE } from '../../../core/base/errors.ts'
 import { packBatch } from '../../../core/dispatch/batch.ts'
-import { type Lane, Pending } from '../../../core/dispatch/lane.ts'
+import { Pending } from '../../../core/dispatch/lane.ts'
 import { pick } from '../../../core/dispatch/scheduler.ts'
-import { Asker, bodyOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
+import { Asker, accept, refusalOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
 import { until } from '../../tools/waiting.ts'
-
-function accept(lane: Lane, asker: Asker, body = 'x'): Pending {
-  const entered = lane.enter(asker, bodyOf(body))
-  if (entered instanceof Pending) return entered
-  throw entered
-}
-
-function refusalOf(lane: Lane, body = 'x'): string {
-  const entered = lane.enter(new Asker(), bodyOf(body))
-  return entered instanceof Pending ? 'accepted' : entered.code
-}
 
 t.test('a lane is bounded in requests and in bytes', async (t) => {
   const { lane } = setUp(t, { requestsMax: 3, bytesMax: 10 })
@@ -340,85 +329,4 @@ t.test('a run that is lost costs its batch a 503, and nobody else', async (t) =>
     ['ERR_WORKER_LOST', 'ERR_WORKER_LOST', 1, 1],
   )
   t.equal(ERROR_TABLE.ERR_WORKER_LOST.status, 503)
-})
-
-t.test('a lane that is stopped answers all who wait and all who come, until resumed', async (t) => {
-  const { lane, scheduler, runner, settled } = setUp(t, { batchMax: 1 })
-  const askers = Array.from({ length: 5 }, () => new Asker())
-  for (const asker of askers) {
-    accept(lane, asker)
-    scheduler.wake(lane)
-  }
-  await turn()
-  const { ERR_POOL_DOWN } = ERROR_TABLE
-  scheduler.stopLane(lane, new AppError('ERR_POOL_DOWN'))
-  t.same(
-    askers.map(({ errors }) => errors[0]?.status),
-    [undefined, ...new Array(4).fill(ERR_POOL_DOWN.status)],
-  )
-  t.equal(refusalOf(lane), 'ERR_POOL_DOWN')
-  runner.finish(0)
-  await until(() => settled() === 5)
-  t.equal(askers[0]?.answers.length, 1, 'what was running is answered')
-  scheduler.stopLane(lane, new AppError('ERR_ENDPOINT_CRASHES'))
-  t.equal(refusalOf(lane), 'ERR_ENDPOINT_CRASHES', 'the newest reason is told')
-  lane.resume()
-  const again = new Asker()
-  accept(lane, again)
-  scheduler.wake(lane)
-  await until(() => runner.calls.length === 2)
-  runner.finish(1)
-  await until(() => again.answers.length === 1)
-})
-
-t.test('whose only thread is lost still answers on time, stopped or not', async (t) => {
-  const { lane, scheduler, runner, hangs } = setUp(
-    t,
-    { timeoutMs: 60, batchMax: 1 },
-    { hangMs: 80 },
-  )
-  accept(lane, new Asker())
-  scheduler.wake(lane)
-  await until(() => hangs() === 1)
-  const lateMs: number[] = []
-  for (let i = 0; i < 10; i++) {
-    const asker = new Asker()
-    accept(lane, asker)
-    scheduler.wake(lane)
-    await until(() => asker.errors.length === 1)
-    t.equal(asker.errors[0]?.code, 'ERR_DEADLINE')
-    lateMs.push(asker.endedMs - asker.bornMs - 60)
-  }
-  t.ok(Math.min(...lateMs) >= 0, 'never early')
-  const median = lateMs.sort((a, b) => a - b)[5] ?? 0
-  t.ok(median < 20, `within 20 ms: ${median.toFixed(1)}, at worst ${lateMs.at(-1)?.toFixed(1)}`)
-  const waiting = new Asker()
-  accept(lane, waiting)
-  scheduler.wake(lane)
-  await turn()
-  scheduler.stopLane(lane, new AppError('ERR_ENDPOINT_HANGS'))
-  t.equal(waiting.errors[0]?.code, 'ERR_ENDPOINT_HANGS', 'nobody waits for a stopped lane')
-  t.equal(refusalOf(lane), 'ERR_ENDPOINT_HANGS')
-  t.equal(runner.calls.length, 1)
-})
-
-t.test('the witness knows every batch before its thread does, and forgets it after', async (t) => {
-  const log: string[] = []
-  const witness = {
-    enter: (subject: string) => log.push(`enter ${subject}`),
-    leave: (record: number) => void log.push(`leave ${record}`),
-  }
-  const side = setUp(t, { batchMax: 1 }, { witness }, 2)
-  for (let i = 0; i < 2; i++) {
-    accept(side.lane, new Asker())
-    side.scheduler.wake(side.lane)
-  }
-  await turn()
-  t.equal(side.runner.calls.length, 2)
-  t.same(log, ['enter svc/g/score', 'enter svc/g/score'])
-  side.runner.finish(0)
-  await until(() => log.length === 3)
-  side.runner.crash(1)
-  await until(() => log.length === 4)
-  t.same(log.slice(2), ['leave 1', 'leave 2'], 'also when the thread was lost')
 })

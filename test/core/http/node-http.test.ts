@@ -23,6 +23,7 @@ import {
   send,
 } from '../../tools/admin-client.ts'
 import { bundle, temporaryDirectory } from '../../tools/control-plane.ts'
+import { post, RawClient } from '../../tools/raw-http.ts'
 
 t.test('a large upload is streamed', async (t) => {
   const { call, listener, key, forge } = await openAdmin(t)
@@ -174,6 +175,32 @@ t.test('a handler that throws', async (t) => {
   t.same(said, [[requestId, 'the handler of a request threw']], 'the log names the request')
   const taken = NodeHttpServer.listen({ ...COMMON, budget, port: server.port }, handler)
   await t.rejects(taken, { code: 'EADDRINUSE' })
+})
+
+t.test('leave: idle connections stay, each answer is the last, the port is free', async (t) => {
+  const handler: StreamingHandler = (exchange) => exchange.reply({ status: 200, body: '{}' })
+  const budget = new BodyBudget(1_000)
+  const shared = { ...COMMON, budget, shared: true }
+  const server = await NodeHttpServer.listen(shared, handler)
+  const { port } = server
+  const [kept, idle] = [new RawClient(port), new RawClient(port)]
+  for (const raw of [kept, idle]) t.equal((await raw.send(post('')).answers())[0]?.status, 200)
+  server.leave()
+  const next = await NodeHttpServer.listen({ ...shared, port }, handler)
+  t.teardown(() => next.close(100))
+  const fresh = new RawClient(port)
+  t.equal((await fresh.send(post('')).answers())[0]?.status, 200)
+  t.equal(next.connections, 1)
+  t.equal(server.connections, 2)
+  const [last] = await kept.send(post('')).answers()
+  t.equal(last?.status, 200)
+  t.match(Object.fromEntries(last?.headers ?? []), { connection: 'close' })
+  t.ok(await kept.end())
+  t.equal(server.connections, 1)
+  t.notOk(idle.closed)
+  await server.close(1_000)
+  t.ok(await idle.end(), 'a stop ends what is idle')
+  fresh.destroy()
 })
 
 /** A self-signed certificate; null where there is no openssl to make one. */

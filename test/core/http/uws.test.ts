@@ -6,7 +6,9 @@
  */
 
 import t from 'tap'
+import { pickPort } from '../../../admin/ports.ts'
 import { AppError } from '../../../core/base/errors.ts'
+import { inQuietTurn } from '../../../core/http/quiet-turn.ts'
 import { healthy, type Listening, listening, rawClients } from '../../tools/listening.ts'
 import { CHUNKED, head, post, type RawClient, refused } from '../../tools/raw-http.ts'
 import { until } from '../../tools/waiting.ts'
@@ -269,4 +271,65 @@ t.test('after stopListening: no new connections, answers close theirs', async (t
     t.ok(await raw.end())
   }
   t.equal(leaving.connections(), 0)
+})
+
+t.test('two listeners share a port that was named, until one leaves', async (t) => {
+  const port = await pickPort('127.0.0.1')
+  const [old, next] = [
+    await listening({ limitBytes: 1_000, port }),
+    await listening({ limitBytes: 1_000, port }),
+  ]
+  const ask = async () => {
+    const raw = client(port)
+    const [answer] = await raw.send(post('x')).answers()
+    t.equal(answer?.status, 200)
+    raw.destroy()
+  }
+  for (let i = 0; i < 40; i++) await ask()
+  t.ok(old.bodies.length > 0 && next.bodies.length > 0, 'the system spreads connections')
+  const kept = Array.from({ length: 16 }, () => client(port))
+  for (const raw of kept) t.equal((await raw.send(post('kept')).answers())[0]?.status, 200)
+  const before = old.bodies.length
+  await new Promise<void>((resolve) => {
+    inQuietTurn(500, () => {
+      old.close()
+      resolve()
+    })
+  })
+  for (let i = 0; i < 40; i++) await ask()
+  t.equal(old.bodies.length, before, 'new connections meet the other one')
+  const closed = new Set<RawClient>()
+  for (const raw of kept) {
+    const [answer] = await raw.send(post('more')).answers()
+    t.equal(answer?.status, 200)
+    if (answer?.headers.some(([, value]) => value === 'close')) closed.add(raw)
+  }
+  t.equal(
+    closed.size,
+    old.bodies.length - before,
+    'who is told to come back is told by the old one',
+  )
+  for (const raw of closed) t.ok(await raw.end())
+  await until(() => old.connections() === 0)
+  for (const raw of kept) raw.destroy()
+  next.close()
+})
+
+t.test('a quiet turn: at once when nothing happens, in time when much does', async (t) => {
+  const wait = async (limitMs: number) => {
+    const startMs = performance.now()
+    await new Promise<void>((resolve) => inQuietTurn(limitMs, resolve))
+    return performance.now() - startMs
+  }
+  t.ok((await wait(500)) < 250, 'nothing happens')
+  let busy = true
+  const burn = () => {
+    const endMs = performance.now() + 1
+    while (performance.now() < endMs) {}
+    if (busy) setImmediate(burn)
+  }
+  burn()
+  const tookMs = await wait(100)
+  busy = false
+  t.ok(tookMs >= 100 && tookMs < 400, `${tookMs.toFixed(0)} ms`)
 })
