@@ -6,8 +6,6 @@
  * needs all the others. Whatever fails on the way, all that was opened is closed again.
  */
 
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { AppError, messageOf } from '../core/base/errors.ts'
 import type { Logger } from '../core/base/logger.ts'
 import type { ServeConfig } from '../core/channel/messages.ts'
@@ -25,7 +23,7 @@ import { pickPort, whyNotFree } from './ports.ts'
 import type { Launch } from './serving/serve-process.ts'
 import { Supervisor } from './serving/supervisor.ts'
 import { Home } from './store/home.ts'
-import { LmdbStore } from './store/lmdb-store.ts'
+import { type OpenedState, openState } from './store/opener.ts'
 import { Certificates } from './tls/certificates.ts'
 import { curlOptions, warnOfClearText } from './tls/hints.ts'
 
@@ -103,7 +101,6 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   const certificates = new Certificates(config, logger)
   warnOfClearText(config, logger)
   await checkPorts(config)
-  const isNew = !existsSync(join(config.home, 'state', 'data.mdb'))
   const parts = await openParts(options, opened, certificates)
   const { operations, supervisor, home } = parts
   const firstKey = await prepareFirstKey(home, logger, (keep) =>
@@ -118,7 +115,7 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
     secureAdmin: (material) => admin.secure(material),
   })
   const url = urlOf(config.tlsCert !== null, config.host, queryPort)
-  if (config.demo ?? isNew) await demo(options, parts)
+  if (config.demo ?? parts.state.isNew) await demo(options, parts)
   return {
     url,
     adminUrl: urlOf(config.adminTlsCert !== null, config.adminHost, admin.port),
@@ -161,6 +158,7 @@ async function demo(options: NodeOptions, parts: Parts): Promise<void> {
 
 interface Parts {
   readonly home: Home
+  readonly state: OpenedState
   readonly forge: ClosableForge
   readonly metrics: MetricsStore
   readonly supervisor: Supervisor
@@ -178,8 +176,8 @@ async function openParts(
   opened.onClose(() => home.close())
   const tlsFile = certificates.stage(home.root)
   opened.onClose(() => certificates.close())
-  const store = await LmdbStore.open(home.state)
-  opened.onClose(() => store.close())
+  const state = await openState({ home, logger })
+  opened.onClose(() => state.close())
 
   const { launch } = options
   const port = config.port === 0 ? await pickPort(config.host) : config.port
@@ -193,10 +191,12 @@ async function openParts(
   opened.onClose(() => forge.close())
 
   const { keepPreviousMs, drainMs } = config
-  const common = { store, home, forge, metrics, logger, keepPreviousMs, drainMs }
+  const { store, copies, isRebuilt: stateIsOlder } = state
+  const kept = { store, copies, stateIsOlder }
+  const common = { ...kept, home, forge, metrics, logger, keepPreviousMs, drainMs }
   const operations = await openOperations({ ...common, serving: supervisor, certificates })
   opened.onClose(() => operations.close())
-  return { home, forge, metrics, supervisor, operations, certificates }
+  return { home, state, forge, metrics, supervisor, operations, certificates }
 }
 
 /** The port on which queries are answered, once all that is active has loaded. */

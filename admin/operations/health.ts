@@ -10,6 +10,9 @@ import type { ServiceRecord } from '../store/records.ts'
 import type { CertificateView, ListenerName } from '../tls/listener-certificate.ts'
 import type { Context } from './context.ts'
 
+/** A copy that is later than this counts as a fault. */
+const COPY_BEHIND_MS_MAX = 60_000
+
 export type HealthWord = 'HEALTHY' | 'DEGRADED' | 'UNHEALTHY'
 
 export interface HealthView {
@@ -45,6 +48,7 @@ export function healthView(context: Context): HealthView {
   const troubled = judged.filter(([, { status }]) => status !== 'HEALTHY')
   for (const [id, health] of troubled) causes.push(...health.causes.map((why) => `${id}: ${why}`))
   causes.push(...(context.certificates?.causes() ?? []))
+  causes.push(...copyCauses(context))
   const tls = context.certificates?.views() ?? {}
   const allDown = mapped.length > 0 && judged.every(([, { status }]) => status === 'UNHEALTHY')
   return {
@@ -56,6 +60,14 @@ export function healthView(context: Context): HealthView {
       ...(Object.keys(tls).length === 0 ? {} : { tls }),
     },
   }
+}
+
+/** Copies follow a change within a second; only when they do not is there something to tell. */
+function copyCauses({ copies }: Context): string[] {
+  const { behindMs, lastError } = copies?.status() ?? { behindMs: 0, lastError: null }
+  if (behindMs < COPY_BEHIND_MS_MAX) return []
+  const why = lastError === null ? '' : `: ${lastError}`
+  return [`the newest copy of the state is ${Math.round(behindMs / 1000)} s behind${why}`]
 }
 
 /** A service that nobody switched on, or that has nothing to serve yet, is not ill. */

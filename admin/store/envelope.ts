@@ -8,16 +8,21 @@
 import { hash } from 'node:crypto'
 import { AppError } from '../../core/base/errors.ts'
 
-const CHECKSUM_CHARS = 64
+export const CHECKSUM_CHARS = 64
 
 export function seal(key: string, value: unknown): string {
   const json = canonicalJson(value)
   return `${checksum(key, json)} ${json}`
 }
 
+/** The canonical JSON inside a sealed text, as it is: for copies, which need not parse it. */
+export function jsonOf(text: string): string {
+  return text.slice(CHECKSUM_CHARS + 1)
+}
+
 /** The value that was sealed under this key; throws ERR_STORE_DAMAGED naming the record. */
 export function unseal(key: string, text: string): unknown {
-  const json = text.slice(CHECKSUM_CHARS + 1)
+  const json = jsonOf(text)
   if (text.slice(0, CHECKSUM_CHARS) !== checksum(key, json)) {
     throw new AppError('ERR_STORE_DAMAGED', `${key}: the checksum does not match`)
   }

@@ -1,49 +1,70 @@
 /**
- * The state in LMDB, on this machine. The only file that imports lmdb.
+ * The state in LMDB, on this machine.
  *
- * Of lmdb-js's ways to write only childTransaction() both rolls back when its callback throws and
- * survives a full disk; a plain put aborts the process there. Its promise means visible, `flushed`
- * means durable. So all writes go through #write(), and there is no other.
+ * All writes go through #write(), and there is no other: one transaction with the totals in it,
+ * durable before anything else learns of it. How lmdb itself must be used is in lmdb-env.ts.
  */
 
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { open, type RootDatabase } from 'lmdb'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { SerialQueue } from '../serial.ts'
-import { canonicalJson, seal, unseal } from './envelope.ts'
+import {
+  FORMAT,
+  FORMAT_KEY,
+  FORMAT_WITHOUT_TOTALS,
+  JOURNAL,
+  JOURNAL_END,
+  journalKey,
+  keyOf,
+  META,
+  recordOf,
+  type Sealed,
+  sealed,
+  sealedEntry,
+  sealedRecord,
+  TOTALS_KEY,
+} from './entries.ts'
+import { canonicalJson, unseal } from './envelope.ts'
 import { appendDurably } from './files.ts'
+import { commitDurably, openEnv, type StoreEnv } from './lmdb-env.ts'
+import { type Change, COPY_JOURNAL_MAX, Mirror, type Snapshot } from './mirror.ts'
 import type { JournalEntry, StateRecord } from './records.ts'
 import type { StateChange, StateStore } from './state-store.ts'
+import { Tally, type Totals, totalsOf } from './totals.ts'
 
-const FORMAT = 1
-const FORMAT_KEY = 'meta/format'
-const JOURNAL = 'journal/'
-/** '0' follows '/': the end of all keys that start with "journal/". */
-const JOURNAL_END = 'journal0'
-const SEQ_DIGITS = 16
 /**
  * Below this, only changes that free space are taken: LMDB should never meet a full disk. Imports
  * leave more than this, so a disk that bundles have filled still lets an operator switch back.
  */
-const FREE_BYTES_MIN = 8 * 1024 * 1024
+export const FREE_BYTES_MIN = 8 * 1024 * 1024
 /** Trimmed once this share of it is too much, so that it happens seldom. */
 const TRIM_SHARE = 0.01
 
+/** Told of every write: whoever keeps a copy of the state. */
+export interface WriteWatcher {
+  /** Before anything is written; must not fail. */
+  changing(): Promise<void>
+  /** Afterwards; what failed may have been written all the same. */
+  changed(): void
+}
+
 export class LmdbStore implements StateStore {
-  readonly #env: RootDatabase<string, string>
+  readonly #env: StoreEnv
   readonly #directory: string
   readonly #entriesMax: number
   readonly #trimEvery: number
   readonly #writes = new SerialQueue()
+  readonly #mirror = new Mirror()
+  #watcher: WriteWatcher | null = null
   #seq = 0
   /** The last write failed. */
   #hasFailed = false
   #closed = false
 
-  private constructor(env: RootDatabase<string, string>, directory: string, entriesMax: number) {
+  private constructor(env: StoreEnv, directory: string, entriesMax: number) {
     this.#env = env
     this.#directory = directory
     this.#entriesMax = entriesMax
@@ -55,20 +76,12 @@ export class LmdbStore implements StateStore {
     directory: string,
     journalEntriesMax: number = LIMITS.journalEntriesMax,
   ): Promise<LmdbStore> {
-    const env = open<string, string>({
-      path: directory,
-      encoding: 'string',
-      cache: false,
-      // With it, a commit that fails rejects one promise more, which nobody can reach.
-      eventTurnBatching: false,
-      noSubdir: false,
-      // Known to lmdb, absent from its types; without it the files are readable for everyone.
-      ...{ permissionsMode: 0o600 },
-    })
+    const env = openEnv(directory)
     const store = new LmdbStore(env, directory, journalEntriesMax)
     try {
       await store.#checkFormat()
-      store.#seq = (await store.journal(1))[0]?.seq ?? 0
+      store.#fillMirror()
+      store.#seq = store.#mirror.totals.seq
     } catch (error) {
       await env.close()
       throw error
@@ -79,7 +92,7 @@ export class LmdbStore implements StateStore {
   async load(): Promise<StateRecord[]> {
     const records: StateRecord[] = []
     for (const { key, value } of this.#env.getRange({})) {
-      if (key.startsWith(JOURNAL) || key === FORMAT_KEY) continue
+      if (key.startsWith(JOURNAL) || key.startsWith(META)) continue
       records.push(recordOf(key, unseal(key, value)))
     }
     return records
@@ -93,7 +106,7 @@ export class LmdbStore implements StateStore {
   touch(records: readonly StateRecord[]): Promise<void> {
     return this.#writes.run(async () => {
       await this.#checkSpace({ puts: records, removes: [] })
-      await this.#write(records.map(sealedRecord), [])
+      await this.#write({ puts: records.map(sealedRecord), removes: [] })
     })
   }
 
@@ -104,6 +117,20 @@ export class LmdbStore implements StateStore {
       entries.push(unseal(key, value) as JournalEntry)
     }
     return entries
+  }
+
+  /** At most one; before the first write. */
+  watch(watcher: WriteWatcher): void {
+    this.#watcher = watcher
+  }
+
+  /** The state as it was last made durable. */
+  snapshot(): Snapshot {
+    return this.#mirror.snapshot()
+  }
+
+  get totals(): Totals {
+    return this.#mirror.totals
   }
 
   async close(): Promise<void> {
@@ -117,8 +144,8 @@ export class LmdbStore implements StateStore {
     })
   }
 
-  async #probe(): Promise<boolean> {
-    return this.#write([sealed(FORMAT_KEY, FORMAT)], []).then(
+  #probe(): Promise<boolean> {
+    return commitDurably(this.#env, [sealed(FORMAT_KEY, FORMAT)], []).then(
       () => true,
       () => false,
     )
@@ -131,20 +158,34 @@ export class LmdbStore implements StateStore {
     const entry: JournalEntry = { seq, time: wallMs(), actor, action, before, after }
     // Taken before the write: a commit that failed leaves a gap, never a number given twice.
     this.#seq = seq
-    const puts = change.puts.map(sealedRecord)
-    puts.push(sealed(journalKey(seq), entry))
-    await this.#write(puts, change.removes.map(keyOf))
+    const puts = [...change.puts.map(sealedRecord), sealedEntry(entry)]
+    const removes = this.#mirror.find(change.removes.map(keyOf))
+    await this.#write({ puts, removes, seq })
     // The change is durable already, so a trim that fails is not its failure; the next one tries.
     if (seq % this.#trimEvery === 0) await this.#trimJournal().catch(() => {})
     return entry
   }
 
+  /** An empty store becomes one of ours; an older one gets what it lacks. */
   async #checkFormat(): Promise<void> {
     const stored = this.#env.get(FORMAT_KEY)
-    if (stored === undefined) return this.#write([sealed(FORMAT_KEY, FORMAT)], [])
-    const format = unseal(FORMAT_KEY, stored)
+    const format = stored === undefined ? FORMAT_WITHOUT_TOTALS : unseal(FORMAT_KEY, stored)
     if (format === FORMAT) return
-    throw new AppError('ERR_STORE_DAMAGED', `${FORMAT_KEY}: this node reads format ${FORMAT} only`)
+    if (format !== FORMAT_WITHOUT_TOTALS) {
+      const formats = `${FORMAT_WITHOUT_TOTALS} and ${FORMAT}`
+      throw new AppError('ERR_STORE_DAMAGED', `${FORMAT_KEY}: this node reads ${formats} only`)
+    }
+    const totals = sealed(TOTALS_KEY, totalsOfAll(this.#env))
+    await this.#commitChecked([sealed(FORMAT_KEY, FORMAT), totals], [])
+  }
+
+  #fillMirror(): void {
+    const stored = this.#env.get(TOTALS_KEY)
+    const totals = stored === undefined ? null : totalsOf(unseal(TOTALS_KEY, stored))
+    if (totals === null) throw new AppError('ERR_STORE_DAMAGED', `${TOTALS_KEY}: it is missing`)
+    const range = { start: JOURNAL_END, end: JOURNAL, reverse: true, limit: COPY_JOURNAL_MAX }
+    const journal = [...entriesOf(this.#env, range)].reverse()
+    this.#mirror.fill(totals, recordsOf(this.#env), journal)
   }
 
   async #checkSpace(change: Pick<StateChange, 'puts' | 'removes'>): Promise<void> {
@@ -153,15 +194,27 @@ export class LmdbStore implements StateStore {
     if (bavail * bsize < FREE_BYTES_MIN) throw new AppError('ERR_DISK_FULL')
   }
 
-  async #write(puts: readonly Sealed[], removes: readonly string[]): Promise<void> {
+  async #write(wish: Omit<Change, 'seq'> & { readonly seq?: number }): Promise<void> {
     // A put after close() would end the process.
     if (this.#closed) throw new AppError('ERR_STOPPING')
+    await this.#watcher?.changing()
     try {
-      await this.#env.childTransaction(() => {
-        for (const { key, text } of puts) ignored(this.#env.put(key, text))
-        for (const key of removes) ignored(this.#env.remove(key))
-      })
-      await this.#env.flushed
+      // Whether a write that failed is in the store or not, only the store knows.
+      if (this.#hasFailed) this.#fillMirror()
+      const change = { ...wish, seq: wish.seq ?? this.#mirror.totals.seq }
+      const totals = this.#mirror.totalsAfter(change)
+      const puts = [...change.puts, sealed(TOTALS_KEY, totals)]
+      const removes = change.removes.map(({ key }) => key)
+      await this.#commitChecked(puts, removes)
+      this.#mirror.apply(change, totals)
+    } finally {
+      this.#watcher?.changed()
+    }
+  }
+
+  async #commitChecked(puts: readonly Sealed[], removes: readonly string[]): Promise<void> {
+    try {
+      await commitDurably(this.#env, puts, removes)
       this.#hasFailed = false
     } catch (error) {
       this.#hasFailed = true
@@ -171,52 +224,37 @@ export class LmdbStore implements StateStore {
 
   /** Keeps the newest entries; the older ones go to a file of JSON lines beside the store. */
   async #trimJournal(): Promise<void> {
-    const range = { start: JOURNAL, end: journalKey(Math.max(0, this.#seq - this.#entriesMax) + 1) }
-    const old = [...this.#env.getRange(range)]
+    const end = journalKey(Math.max(0, this.#seq - this.#entriesMax) + 1)
+    const old = [...entriesOf(this.#env, { start: JOURNAL, end })]
     if (old.length === 0) return
-    const lines = old.map(({ key, value }) => `${canonicalJson(unseal(key, value))}\n`)
+    const lines = old.map(({ key, text }) => `${canonicalJson(unseal(key, text))}\n`)
     await appendDurably(join(this.#directory, 'journal.jsonl'), lines.join(''))
-    await this.#write(
-      [],
-      old.map(({ key }) => key),
-    )
+    await this.#write({ puts: [], removes: old })
   }
 }
 
-interface Sealed {
-  readonly key: string
-  readonly text: string
+function* entriesOf(env: StoreEnv, range: object): Generator<Sealed> {
+  for (const { key, value } of env.getRange(range)) yield { key, text: value }
 }
 
-function sealed(key: string, value: unknown): Sealed {
-  return { key, text: seal(key, value) }
+function* recordsOf(env: StoreEnv): Generator<Sealed> {
+  for (const entry of entriesOf(env, {})) {
+    if (entry.key.startsWith(JOURNAL) || entry.key.startsWith(META)) continue
+    yield entry
+  }
 }
 
-function sealedRecord(item: StateRecord): Sealed {
-  return sealed(keyOf(item), item.record)
-}
-
-/** Ids hold no slash, so these keys cannot be confused with each other. */
-function keyOf(item: StateRecord): string {
-  const { kind, record } = item
-  return kind === 'generation'
-    ? `generation/${record.serviceId}/${record.id}`
-    : `${kind}/${record.id}`
-}
-
-/** The checksum has proven that these are bytes that we wrote, so their shape is known. */
-function recordOf(key: string, record: unknown): StateRecord {
-  const kind = key.slice(0, key.indexOf('/'))
-  return { kind, record } as StateRecord
-}
-
-function journalKey(seq: number): string {
-  return `${JOURNAL}${String(seq).padStart(SEQ_DIGITS, '0')}`
-}
-
-/** When a commit fails each write in it rejects too, and the commit has told it already. */
-function ignored(write: Promise<unknown>): void {
-  write.catch(() => {})
+/** Of a store that was written without them. */
+function totalsOfAll(env: StoreEnv): Totals {
+  const tally = new Tally()
+  let seq = 0
+  for (const entry of entriesOf(env, {})) {
+    if (entry.key.startsWith(META)) continue
+    unseal(entry.key, entry.text)
+    if (entry.key.startsWith(JOURNAL)) seq = Number(entry.key.slice(JOURNAL.length))
+    tally.add(entry)
+  }
+  return tally.totals(seq, 0)
 }
 
 /** lmdb says that a commit failed; why is in a second promise, which also must not go unhandled. */

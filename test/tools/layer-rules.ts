@@ -45,6 +45,8 @@ export const ROOTS = [
   'core/serve.ts',
   'core/preflight.mjs',
   'admin/control.ts',
+  'admin/cli/main.ts',
+  'admin/store/store-main.ts',
   'workers/forge/main.ts',
 ]
 
