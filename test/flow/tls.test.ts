@@ -36,6 +36,8 @@ interface Answer {
   /** 0: there was none. */
   readonly status: number
   readonly text: string
+  /** The node said that this was the last answer of the connection. */
+  readonly isLast?: boolean
 }
 
 function ask(url: string, options: RequestOptions = {}, body = ''): Promise<Answer> {
@@ -46,7 +48,8 @@ function ask(url: string, options: RequestOptions = {}, body = ''): Promise<Answ
       response.setEncoding('utf8').on('data', (piece: string) => {
         text += piece
       })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+      const isLast = response.headers.connection === 'close'
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text, isLast }))
       response.on('error', fail)
     })
     sent.on('error', fail)
@@ -132,6 +135,18 @@ t.test('an expired certificate is served, and the printed command answers', { sk
     details: { tls: { query: { subject: 'CN=expired' }, admin: { daysLeft: Number } } },
   })
 })
+
+/** Asks over a kept connection until the node ends it; returns what failed. */
+async function untilLast(node: TestNode, kept: Agent): Promise<string[]> {
+  const endMs = performance.now() + 5_000
+  while (performance.now() < endMs) {
+    const { status, text, isLast = false } = await predict(node, kept)
+    if (status !== 200) return [`${status} ${text}`]
+    if (isLast) return []
+    await sleep(20)
+  }
+  return ['the connection was kept']
+}
 
 /** Callers that keep their connections, until told to stop; every answer is counted. */
 function startLoad(node: TestNode, callers: number) {
@@ -225,6 +240,8 @@ t.test('certificates change under load', { skip }, async (t) => {
   await t.test('by the action', async (t) => {
     t.match(JSON.parse((await reload()).text), { ok: true, listeners: [{ changed: false }, {}] })
     pointTo('first')
+    const kept = new Agent({ keepAlive: true, maxSockets: 1, ca: trust })
+    t.match(await predict(node, kept), { status: 200, isLast: false })
     t.match(JSON.parse((await reload()).text), {
       listeners: [
         { listener: 'admin', changed: false, subject: 'CN=third' },
@@ -232,14 +249,21 @@ t.test('certificates change under load', { skip }, async (t) => {
       ],
     })
     t.equal(await untilShown(node.url, 'first'), 'first')
+    t.same(await untilLast(node, kept), [], 'an old connection is answered, and asked to leave')
+    kept.destroy()
   })
 
   await t.test('not to what is broken', async (t) => {
     symlinkSync(join(folder, 'second.pem'), `${link}.next`)
     renameSync(`${link}.next`, `${link}.pem`)
     const reply = await reload()
-    t.match(reply, { status: 422, text: /ERR_CERTIFICATE_INVALID.*key is of another certificate/ })
+    t.match(reply, {
+      status: 422,
+      text: /key is of another certificate.*"ERR_CERTIFICATE_INVALID"/,
+    })
     t.equal(await shown(node.url), 'first')
+    t.equal((await admin('/admin/api/actions/replace-serving', 'POST')).status, 200)
+    t.equal(await shown(node.url), 'first', 'new processes start with what was checked')
     t.match((await ask(`${node.adminUrl}/admin/api/health`, operator)).text, /DEGRADED/)
     pointTo('first')
     t.equal((await reload()).status, 200)
