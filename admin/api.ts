@@ -1,6 +1,5 @@
 /** Opens the admin port: the routes on node:http, and the facts of the node that /metrics shows. */
 
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { wallMs } from '../core/base/clock.ts'
 import type { Logger } from '../core/base/logger.ts'
@@ -10,9 +9,10 @@ import { BodyBudget } from '../core/http/body-budget.ts'
 import { NodeHttpServer } from '../core/http/node-http.ts'
 import type { NodeInfo, ProcessInfo } from '../core/metrics/prometheus.ts'
 import type { MetricsStore } from '../core/metrics/store.ts'
+import type { ReplaceReason, ServingProcess } from './contracts.ts'
 import type { Operations } from './operations/operations.ts'
 import { createAdminApi } from './routes/admin-api.ts'
-import type { Supervisor } from './serving/supervisor.ts'
+import type { Fleet } from './serving/fleet.ts'
 import type { Home } from './store/home.ts'
 import type { Certificates } from './tls/certificates.ts'
 
@@ -24,7 +24,7 @@ export interface AdminOptions {
   readonly config: Config
   readonly operations: Operations
   readonly metrics: MetricsStore
-  readonly supervisor: Supervisor
+  readonly fleet: Fleet
   readonly home: Home
   readonly certificates: Certificates
   readonly version: string
@@ -32,7 +32,7 @@ export interface AdminOptions {
 }
 
 export function openAdminApi(options: AdminOptions): Promise<NodeHttpServer> {
-  const { config, operations, metrics, supervisor, home, certificates, version, logger } = options
+  const { config, operations, metrics, fleet, home, certificates, version, logger } = options
   const startedAtS = wallMs() / 1000 - process.uptime()
   const handler = createAdminApi({
     operations,
@@ -40,7 +40,7 @@ export function openAdminApi(options: AdminOptions): Promise<NodeHttpServer> {
     home,
     version,
     logger,
-    serving: supervisor,
+    serving: fleet,
     certificates,
     nodeInfo: () => nodeInfo(options, startedAtS),
     notAliveFile: notAliveFile(home),
@@ -68,37 +68,46 @@ export function notAliveFile(home: Home): string {
 }
 
 function nodeInfo(options: AdminOptions, startedAtS: number): NodeInfo {
-  const { supervisor, operations, certificates, version } = options
-  const { pid, replaced } = supervisor.status()
-  const generations = supervisor.observed()?.generations ?? []
+  const { fleet, operations, certificates, version } = options
+  const { replacements, processes, stopped } = fleet.status()
+  const generations = fleet.observed()?.generations ?? []
   const residentBytes = process.memoryUsage.rss()
-  const processes: ProcessInfo[] = [{ name: 'control', startedAtS, residentBytes }]
-  const serveStartedMs = supervisor.startedOn()
-  if (pid !== null && serveStartedMs !== null) {
-    const serve = { name: 'serve', startedAtS: serveStartedMs / 1000 }
-    processes.push({ ...serve, residentBytes: residentBytesOf(pid) })
-  }
+  const control = { name: 'control', pid: process.pid, startedAtS, residentBytes }
   return {
     version,
     nodeVersion: process.versions.node,
     uptimeS: process.uptime(),
     services: operations.listServices().length,
+    imports: operations.importsRunning(),
     generationsLoaded: generations.filter(({ state }) => state === 'warm' || state === 'active')
       .length,
-    serveReplacements: replaced,
-    processes,
+    serveReplacements: { ...NO_REPLACEMENTS, ...replacements },
+    serveProcesses: countStates(processes),
+    stoppedEndpoints: stopped,
+    processes: [control, ...processes.flatMap(processInfo)],
     certificates: Object.entries(certificates.views()).map(([listener, { notAfter }]) => {
       return { listener, notAfterS: notAfter / 1000 }
     }),
   }
 }
 
-/** Linux only; a file of the kernel, so reading it waits for no disk. */
-function residentBytesOf(pid: number): number | null {
-  try {
-    const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-    return kib === undefined ? null : Number(kib) * 1024
-  } catch {
-    return null
-  }
+/** A series that is there from the start shows its first increase too. */
+const NO_REPLACEMENTS: Readonly<Record<ReplaceReason, number>> = {
+  died: 0,
+  crashed: 0,
+  hung: 0,
+  silent: 0,
+  memory: 0,
+  asked: 0,
+  certificates: 0,
+}
+
+function countStates(processes: readonly ServingProcess[]): Record<string, number> {
+  const counts = { starting: 0, serving: 0, retiring: 0 }
+  for (const { state } of processes) counts[state] += 1
+  return counts
+}
+
+function processInfo({ pid, startedOn, residentBytes }: ServingProcess): ProcessInfo[] {
+  return pid === null ? [] : [{ name: 'serve', pid, startedAtS: startedOn / 1000, residentBytes }]
 }

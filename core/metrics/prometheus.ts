@@ -17,8 +17,13 @@ export interface NodeInfo {
   readonly uptimeS: number
   readonly services: number
   readonly generationsLoaded: number
-  /** Serving processes that were replaced since control started. */
-  readonly serveReplacements: number
+  /** Imports under way, from the first byte of the upload. */
+  readonly imports: number
+  /** Serving processes that were replaced since control started, by reason; all reasons. */
+  readonly serveReplacements: Readonly<Record<string, number>>
+  /** Serving processes by what they do; all states. */
+  readonly serveProcesses: Readonly<Record<string, number>>
+  readonly stoppedEndpoints: readonly StoppedInfo[]
   readonly processes: readonly ProcessInfo[]
   /** Of the listeners that speak TLS. */
   readonly certificates?: readonly CertificateInfo[]
@@ -30,9 +35,18 @@ export interface CertificateInfo {
   readonly notAfterS: number
 }
 
+/** An endpoint that is not run any more, because its runs do harm. */
+export interface StoppedInfo {
+  readonly serviceId: string
+  readonly generationId: string
+  readonly endpointId: string
+  readonly cause: string
+}
+
 export interface ProcessInfo {
-  /** `control`, `serve`, …: unique among the processes. */
+  /** `control` or `serve`; there may be several of the latter. */
   readonly name: string
+  readonly pid: number
   /** Seconds since the epoch. */
   readonly startedAtS: number
   /** Null when it could not be read. */
@@ -184,26 +198,53 @@ function nodeFamilies(info: NodeInfo): Family[] {
     gauge('switchyard_uptime_seconds', 'Time since the node started.', info.uptimeS),
     gauge('switchyard_services', 'Services that exist.', info.services),
     gauge('switchyard_generations_loaded', 'Generations in memory.', info.generationsLoaded),
+    gauge('switchyard_imports', 'Imports under way.', info.imports),
+    ...servingFamilies(info),
+  ]
+}
+
+function servingFamilies(info: NodeInfo): Family[] {
+  const { serveReplacements, serveProcesses, stoppedEndpoints } = info
+  return [
     {
       name: 'switchyard_serve_replacements_total',
       type: 'counter',
-      help: 'Serving processes that died and were replaced.',
-      samples: [['', {}, info.serveReplacements]],
+      help: 'Serving processes that were replaced, by reason.',
+      samples: Object.entries(serveReplacements).map(([reason, count]): Sample => {
+        return ['', { reason }, count]
+      }),
+    },
+    {
+      name: 'switchyard_serve_processes',
+      type: 'gauge',
+      help: 'Serving processes, by what they do.',
+      samples: Object.entries(serveProcesses).map(([state, count]): Sample => {
+        return ['', { state }, count]
+      }),
+    },
+    {
+      name: 'switchyard_endpoint_stopped',
+      type: 'gauge',
+      help: 'Always 1; endpoints that are refused because their runs hang or crash.',
+      samples: stoppedEndpoints.map(({ serviceId, generationId, endpointId, cause }): Sample => {
+        const labels = { service: serviceId, generation: generationId, endpoint: endpointId }
+        return ['', { ...labels, cause }, 1]
+      }),
     },
   ]
 }
 
 function processFamilies(processes: readonly ProcessInfo[]): Family[] {
-  const resident = processes.flatMap(({ name, residentBytes }): Sample[] =>
-    residentBytes === null ? [] : [['', { process: name }, residentBytes]],
+  const resident = processes.flatMap(({ name, pid, residentBytes }): Sample[] =>
+    residentBytes === null ? [] : [['', { process: name, pid: String(pid) }, residentBytes]],
   )
   return [
     {
       name: 'switchyard_process_start_time_seconds',
       type: 'gauge',
       help: 'Start of each process of the node, since the epoch.',
-      samples: processes.map(({ name, startedAtS }): Sample => {
-        return ['', { process: name }, startedAtS]
+      samples: processes.map(({ name, pid, startedAtS }): Sample => {
+        return ['', { process: name, pid: String(pid) }, startedAtS]
       }),
     },
     {

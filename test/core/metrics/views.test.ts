@@ -21,10 +21,15 @@ const INFO: NodeInfo = {
   uptimeS: 12.5,
   services: 2,
   generationsLoaded: 2,
-  serveReplacements: 1,
+  imports: 1,
+  serveReplacements: { died: 1, asked: 0 },
+  serveProcesses: { starting: 0, serving: 1, retiring: 1 },
+  stoppedEndpoints: [
+    { serviceId: 'wine', generationId: 'v1', endpointId: 'predict', cause: 'hangs' },
+  ],
   processes: [
-    { name: 'control', startedAtS: 1_700_000_000.25, residentBytes: 80_000_000 },
-    { name: 'serve', startedAtS: 1_700_000_001, residentBytes: null },
+    { name: 'control', pid: 1, startedAtS: 1_700_000_000.25, residentBytes: 80_000_000 },
+    { name: 'serve', pid: 2, startedAtS: 1_700_000_001, residentBytes: null },
   ],
 }
 
@@ -45,7 +50,7 @@ function filledStore(clockMs: () => number = () => 0) {
   recorder.service('wine').answered(401)
   recorder.service('wine').answered(503)
   recorder.endpoint('iris', 'v1', 'predict').answered(200, 1_000)
-  const collect = () => store.add(recorder.drain({ activeRequests: 3, connections: 7 }))
+  const collect = () => store.add(recorder.drain({ activeRequests: 3, connections: 7 }), 1)
   collect()
   return { recorder, store, collect }
 }
@@ -142,7 +147,7 @@ t.test('deleting a generation keeps the sums of its service', async (t) => {
   t.same(Object.keys(store.json().serviceMetrics), ['iris'])
   t.equal(store.json().totalRequests, 10, 'the counters of the node never go back')
   t.notMatch(store.prometheus(INFO), /wine/)
-  store.disconnected()
+  store.disconnected(1)
   t.match(store.json(), { activeRequests: 0, connections: 0, totalRequests: 10 })
 })
 
@@ -229,7 +234,7 @@ t.test('Prometheus: hostile label values stay values', async (t) => {
   const store = new MetricsStore()
   recorder.endpoint(HOSTILE, 'v1', 'constructor').answered(200, 10)
   recorder.service('__proto__').answered(401)
-  store.add(recorder.drain({ activeRequests: 0, connections: 0 }))
+  store.add(recorder.drain({ activeRequests: 0, connections: 0 }), 1)
   const services = new Set<string | undefined>()
   for (const { name, labels } of readSamples(store.prometheus(INFO))) {
     if (name === 'switchyard_requests_total') services.add(labels['service'])
