@@ -1,14 +1,16 @@
 /**
- * The program's entry: picks the role and nothing else.
+ * The program's entry: picks the role, or the command that is run instead, and nothing else.
  *
  * Control and serve share this file but not their imports, so that the serving process never loads
  * LMDB and control never loads uWebSockets.js or a model.
  */
 
 const serving = process.argv.includes('--role=serve')
+const command = process.argv[2]
 
 try {
   if (serving) await startServing()
+  else if (command === 'backup' || command === 'restore') await startCommand()
   else await startControl()
 } catch (error) {
   // The one failure that can come before any log exists.
@@ -22,6 +24,11 @@ async function startServing(): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
   const { serve } = await import('./serve.ts')
   serve()
+}
+
+async function startCommand(): Promise<void> {
+  const { runCommand } = await import('../admin/cli/main.ts')
+  await runCommand()
 }
 
 async function startControl(): Promise<void> {

@@ -48,15 +48,26 @@ export async function contentFault(
 ): Promise<string | null> {
   const fault = await sizeFault(directory, record)
   if (fault !== null) return fault
+  return filesFault(await contentFiles(directory, pace), record)
+}
+
+/** All files, read to their end. */
+export async function contentFiles(
+  directory: string,
+  pace: Pace = AT_FULL_SPEED,
+): Promise<ContentFile[]> {
+  const files: ContentFile[] = []
+  for (const { path } of await filesIn(directory)) files.push(await digest(directory, path, pace))
+  return files
+}
+
+/** What is wrong with files of these names and hashes, or null. */
+export function filesFault(files: readonly ContentFile[], record: GenerationRecord): string | null {
   const written = new Map((record.written ?? []).map((file) => [file.path, file]))
   const derived = writtenModels(record)
-  const own: ContentFile[] = []
-  for (const { path } of await filesIn(directory)) {
-    const file = await digest(directory, path, pace)
-    const known = written.get(path)
-    if (known !== undefined && known.sha256 !== file.sha256) return `${path} is not as it was made`
-    if (!derived.has(path)) own.push(file)
-  }
+  const changed = files.find(({ path, sha256 }) => sha256 !== (written.get(path)?.sha256 ?? sha256))
+  if (changed !== undefined) return `${changed.path} is not as it was made`
+  const own = files.filter(({ path }) => !derived.has(path))
   return contentSha256(own) === record.sha256 ? null : 'its files are not those of the bundle'
 }
 

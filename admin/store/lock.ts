@@ -30,6 +30,12 @@ export async function lockHome(home: string): Promise<HomeLock> {
   return { release: () => rm(path, { force: true }) }
 }
 
+/** Id of the living process that holds the lock, or null; for who only wants to look. */
+export async function lockHolder(home: string): Promise<number | null> {
+  const holder = holderOf(await textOf(join(home, 'lock')))
+  return holder !== null && (await isAlive(holder)) ? holder.pid : null
+}
+
 /**
  * A symbolic link that leads nowhere: it appears with its text or not at all, where a file would be
  * empty for a moment; and a text this short needs no block, so a node starts on a full disk too.

@@ -49,10 +49,10 @@ export class Mirror {
   totalsAfter(change: Change): Totals {
     const tally = new Tally(this.#totals)
     const gone = new Set(change.removes.map(({ key }) => key))
-    for (const entry of change.removes) tally.remove(entry)
+    for (const entry of change.removes) tally.subtract(entry)
     for (const entry of change.puts) {
       const old = gone.has(entry.key) ? undefined : this.#records.get(entry.key)
-      if (old !== undefined) tally.remove({ key: entry.key, text: old })
+      if (old !== undefined) tally.subtract({ key: entry.key, text: old })
       tally.add(entry)
     }
     return tally.totals(change.seq, this.#totals.writes + 1)

@@ -1,7 +1,7 @@
 /**
- * Opens the state at start: only a store that a child has read to its end, or one that was made anew
- * from the newest good copy. What was wrong is said loudly; a state that may not be the last one is
- * never served in silence.
+ * Opens the state at start: only a store that a child has read to its end, or one that was made
+ * anew from the newest good copy. What was wrong is said loudly; a state that may not be the last
+ * one is never served in silence.
  */
 
 import { readdir, rm } from 'node:fs/promises'

@@ -119,10 +119,11 @@ export class StateCopies implements WriteWatcher {
     const behindSinceMs = this.#behindSinceMs
     if (behindSinceMs === null) return
     const snapshot = this.#options.source.snapshot()
+    const savedOn = wallMs()
     // Changes from here on belong to the next copy.
     this.#behindSinceMs = null
     try {
-      await writeCopy(this.#folder, snapshot)
+      await writeCopy(this.#folder, snapshot, savedOn)
       await this.#prune(copyName(snapshot.totals.seq))
       await this.#markCurrent()
       this.#succeeded()
@@ -161,14 +162,21 @@ export class StateCopies implements WriteWatcher {
   }
 }
 
-/** There under its name only when it is whole and durable. */
-export async function writeCopy(folder: string, snapshot: Snapshot): Promise<string> {
+/**
+ * There under its name only when it is whole and durable. `savedOn` is the time of the snapshot:
+ * whatever was acknowledged before it is in it.
+ */
+export async function writeCopy(
+  folder: string,
+  snapshot: Snapshot,
+  savedOn: number,
+): Promise<string> {
   const path = join(folder, copyName(snapshot.totals.seq))
   const unfinished = join(folder, 'unfinished')
   try {
     const file = await open(unfinished, 'w', 0o600)
     try {
-      for (const piece of copyPieces(snapshot, wallMs())) await file.appendFile(piece)
+      for (const piece of copyPieces(snapshot, savedOn)) await file.appendFile(piece)
       await file.sync()
     } finally {
       await file.close()

@@ -1,6 +1,6 @@
 /**
- * The whole state as one JSON file that people can read: what a copy holds, and what makes one good.
- * A damaged store is rebuilt from it, and a back-up carries it.
+ * The whole state as one JSON file that people can read: what a copy holds, and what makes one
+ * good. A damaged store is rebuilt from it, and a back-up carries it.
  */
 
 import { readdir, readFile } from 'node:fs/promises'

@@ -45,7 +45,7 @@ export class Tally {
     this.#sum += checksumOf(entry)
   }
 
-  remove(entry: Sealed): void {
+  subtract(entry: Sealed): void {
     this.#count(entry.key, -1)
     this.#sum -= checksumOf(entry)
   }

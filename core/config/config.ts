@@ -38,6 +38,12 @@ export interface ConfigSources {
   readonly version: string
 }
 
+/** They take the data directory from the same settings; see admin/cli. */
+const COMMANDS_TEXT = `
+Commands, instead of starting the node:
+  backup DIRECTORY   copy state and bundles of a node, running or not, into a new directory
+  restore DIRECTORY  make a new data directory out of such a copy`
+
 type Value = string | number | boolean | null
 type Raw = { readonly value: unknown; readonly from: string }
 
@@ -83,6 +89,7 @@ function commandOf(version: string): Command {
     .showSuggestionAfterError(true)
     .exitOverride()
   for (const row of Object.values<OptionRow>(OPTIONS)) addFlag(command, row)
+  command.addHelpText('after', COMMANDS_TEXT)
   command.addHelpText('after', `\nSecrets come from the environment only:\n${secretsText()}`)
   return command
 }

@@ -44,6 +44,7 @@ export const ROOTS = [
   'core/main.ts',
   'core/serve.ts',
   'core/preflight.mjs',
+  'core/switchyard.mjs',
   'admin/control.ts',
   'admin/cli/main.ts',
   'admin/store/store-main.ts',
