@@ -82,7 +82,7 @@ export class Certificates {
   close(): void {
     this.#users = null
     if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#staged?.remove()
+    this.#staged?.discard()
   }
 
   /** Somebody has new files and does not want to wait; throws the reason when one is no good. */

@@ -110,7 +110,7 @@ export class ListenerCertificate {
     return { kind: 'reloaded' }
   }
 
-  /** Once a day while it is time to act. An expired certificate is served: clients may accept it. */
+  /** Once a day while it is time to act. An expired one is served: some clients accept it. */
   sayDaysLeft(): void {
     const { daysLeft } = this
     const isEarly = this.#current.notBefore > wallMs()

@@ -37,7 +37,7 @@ export class StagedPair {
   }
 
   /** A key must not lie about for longer than it is needed. */
-  remove(): void {
+  discard(): void {
     rmSync(this.#folder, { recursive: true, force: true })
   }
 

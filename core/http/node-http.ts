@@ -119,8 +119,8 @@ export class NodeHttpServer {
   }
 
   /**
-   * For connections from now on; those that are open go on, unless other authorities now say who may
-   * connect: then they end as soon as nothing waits on them.
+   * For connections from now on; those that are open go on, unless other authorities now say who
+   * may connect: then they end as soon as nothing waits on them.
    */
   secure(tls: TlsMaterial): void {
     assert(this.#server instanceof https.Server, 'a plain listener stays plain')

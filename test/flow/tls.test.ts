@@ -22,6 +22,7 @@ import {
 import { temporaryDirectory } from '../tools/control-plane.ts'
 import { sayEffort } from '../tools/effort.ts'
 import { startNode, startProcess, type TestNode } from '../tools/node.ts'
+import { until } from '../tools/waiting.ts'
 
 const skip = withoutOpenssl
 const folder = temporaryDirectory(t)
@@ -115,12 +116,17 @@ t.test('a pair that does not fit ends the start with one line', { skip }, async 
   t.match(lines[0], /^switchyard: --tls-key .*two\.key: the key is of another certificate than/)
 })
 
+/** The log may come after the line that says that the node is ready. */
+async function printedCommand(node: TestNode): Promise<string> {
+  const said = () => /^\{.*"command":.*\}$/m.exec(node.log())?.[0]
+  await until(() => said() !== undefined)
+  return JSON.parse(said() ?? '{}').command
+}
+
 t.test('an expired certificate is served, and the printed command answers', { skip }, async (t) => {
   const { cert, key } = issue(folder, 'self-signed', { days: 1 })
   const fresh = await startNode(t, { args: ['--tls-cert', cert, '--tls-key', key, '--demo'] })
-  const lines = fresh.log().split('\n')
-  const said = lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line))
-  const { command } = said.find((line) => line.command !== undefined) ?? {}
+  const command = await printedCommand(fresh)
   t.match(command, /^curl --cacert /)
   const answer = execFileSync('bash', ['-c', `${command} --silent --fail`], { encoding: 'utf8' })
   t.match(JSON.parse(answer).result, { prediction: 'malignant' })
@@ -173,17 +179,32 @@ function startLoad(node: TestNode, callers: number) {
   }
 }
 
-t.test('certificates change under load', { skip }, async (t) => {
+interface Scene {
+  readonly node: TestNode
+  /** The client that the admin port lets in, and one that it does not know. */
+  readonly operator: RequestOptions
+  readonly stranger: RequestOptions
+  readonly headers: Readonly<Record<string, string>>
+  readonly adminServer: IssuedPair
+  /** The files that the node was started with: links, as certbot and cert-manager make them. */
+  readonly link: string
+  admin(path: string, method?: string): Promise<Answer>
+  reload(): Promise<Answer>
+}
+
+function pointTo(link: string, target: string): void {
+  symlinkSync(target, `${link}.next`)
+  renameSync(`${link}.next`, link)
+}
+
+function renew({ link }: Pick<Scene, 'link'>, name: string): void {
+  for (const end of ['.key', '.pem']) pointTo(link + end, join(folder, name + end))
+}
+
+async function openScene(t: Test): Promise<Scene> {
   const link = join(folder, 'live')
   for (const name of ['first', 'second', 'third']) issue(folder, name, { by: ca })
-  /** As certbot and cert-manager do: links that are swapped, one for each file. */
-  const pointTo = (name: string): void => {
-    for (const end of ['.key', '.pem']) {
-      symlinkSync(join(folder, `${name}${end}`), `${link}.next`)
-      renameSync(`${link}.next`, `${link}${end}`)
-    }
-  }
-  pointTo('first')
+  renew({ link }, 'first')
   const adminServer = issue(folder, 'admin-server', { by: ca })
   const clients = authority(folder, 'clients')
   const operator = pemOf(issue(folder, 'operator', { by: clients }))
@@ -195,84 +216,95 @@ t.test('certificates change under load', { skip }, async (t) => {
       ...['--admin-client-ca', clients.cert],
     ],
   })
-  const authorization = `Bearer ${node.adminKey}`
+  const headers = { authorization: `Bearer ${node.adminKey}` }
   const admin = (path: string, method = 'GET') =>
-    ask(`${node.adminUrl}${path}`, { method, headers: { authorization }, ...operator })
+    ask(`${node.adminUrl}${path}`, { method, headers, ...operator })
   const reload = () => admin('/admin/api/actions/reload-certificates', 'POST')
+  return { node, operator, stranger, headers, adminServer, link, admin, reload }
+}
 
-  await t.test('who gets in', async (t) => {
-    t.equal((await predict(node)).status, 200)
-    const services = `${node.adminUrl}/admin/api/services`
-    const headers = { authorization }
-    t.equal((await ask(services, { headers })).status, 0, 'no certificate, no handshake')
-    t.equal((await ask(services, { headers, ...stranger })).status, 0)
-    t.equal((await ask(services, { headers, ...operator })).status, 200)
-    t.equal((await ask(services, operator)).status, 401, 'a certificate is no key')
-    const health = `${node.adminUrl}/admin/api/health`
-    t.equal((await ask(health)).status, 0, 'health is behind the same door')
-    t.match(await ask(health, operator), { status: 200, text: /"subject":"CN=admin-server"/ })
-    t.match(node.log(), /"reason":"it showed none"[^\n]*was refused/)
-    const identity = ['-cert', join(folder, 'operator.pem'), '-key', join(folder, 'operator.key')]
-    t.same(versions(node.url), ['tls1_2', 'tls1_3'])
-    t.same(versions(node.adminUrl, identity), ['tls1_2', 'tls1_3'])
-    const metrics = (await admin('/metrics')).text
-    const name = 'switchyard_tls_certificate_not_after_seconds'
-    for (const [listener, end] of [
-      ['query', 'first'],
-      ['admin', 'admin-server'],
-    ]) {
-      const date = openssl('x509', '-noout', '-enddate', '-in', join(folder, `${end}.pem`))
-      const seconds = Date.parse(date.replace('notAfter=', '')) / 1000
-      t.ok(metrics.includes(`${name}{listener="${listener}"} ${seconds}\n`), `${listener} ${date}`)
-    }
+async function whoGetsIn(t: Test, scene: Scene): Promise<void> {
+  const { node, operator, stranger, headers } = scene
+  t.equal((await predict(node)).status, 200)
+  const services = `${node.adminUrl}/admin/api/services`
+  t.equal((await ask(services, { headers })).status, 0, 'no certificate, no handshake')
+  t.equal((await ask(services, { headers, ...stranger })).status, 0)
+  t.equal((await ask(services, { headers, ...operator })).status, 200)
+  t.equal((await ask(services, operator)).status, 401, 'a certificate is no key')
+  const health = `${node.adminUrl}/admin/api/health`
+  t.equal((await ask(health)).status, 0, 'health is behind the same door')
+  t.match(await ask(health, operator), { status: 200, text: /"subject":"CN=admin-server"/ })
+  t.match(node.log(), /"reason":"it showed none"[^\n]*was refused/)
+  const identity = ['-cert', join(folder, 'operator.pem'), '-key', join(folder, 'operator.key')]
+  t.same(versions(node.url), ['tls1_2', 'tls1_3'])
+  t.same(versions(node.adminUrl, identity), ['tls1_2', 'tls1_3'])
+}
+
+async function whenItEnds(t: Test, scene: Scene): Promise<void> {
+  const metrics = (await scene.admin('/metrics')).text
+  const name = 'switchyard_tls_certificate_not_after_seconds'
+  for (const [listener, file] of Object.entries({ query: 'first', admin: 'admin-server' })) {
+    const date = openssl('x509', '-noout', '-enddate', '-in', join(folder, `${file}.pem`))
+    const seconds = Date.parse(date.replace('notAfter=', '')) / 1000
+    t.ok(metrics.includes(`${name}{listener="${listener}"} ${seconds}\n`), `${listener} ${date}`)
+  }
+}
+
+async function byTheFilesAlone(t: Test, scene: Scene): Promise<void> {
+  const { node, adminServer, operator } = scene
+  renew(scene, 'second')
+  copyFileSync(join(folder, 'third.key'), adminServer.key)
+  copyFileSync(join(folder, 'third.pem'), adminServer.cert)
+  t.equal(await untilShown(node.url, 'second'), 'second')
+  t.equal(await untilShown(node.adminUrl, 'third', operator), 'third')
+  t.match(node.log(), /"fingerprint":"[0-9A-F:]{95}"[^\n]*the certificate is replaced/)
+}
+
+async function byTheAction(t: Test, scene: Scene): Promise<void> {
+  const { node } = scene
+  t.match(JSON.parse((await scene.reload()).text), {
+    ok: true,
+    listeners: [{ changed: false }, {}],
   })
-
-  const load = startLoad(node, 8)
-  await t.test('by the files alone', async (t) => {
-    pointTo('second')
-    copyFileSync(join(folder, 'third.key'), adminServer.key)
-    copyFileSync(join(folder, 'third.pem'), adminServer.cert)
-    t.equal(await untilShown(node.url, 'second'), 'second')
-    t.equal(await untilShown(node.adminUrl, 'third', operator), 'third')
-    t.match(node.log(), /"fingerprint":"[0-9A-F:]{95}"[^\n]*the certificate is replaced/)
+  const kept = new Agent({ keepAlive: true, maxSockets: 1, ca: trust })
+  t.match(await predict(node, kept), { status: 200, isLast: false })
+  renew(scene, 'first')
+  t.match(JSON.parse((await scene.reload()).text), {
+    listeners: [
+      { listener: 'admin', changed: false, subject: 'CN=third' },
+      { listener: 'query', subject: 'CN=first', notAfter: Number },
+    ],
   })
+  t.equal(await untilShown(node.url, 'first'), 'first')
+  t.same(await untilLast(node, kept), [], 'an old connection is answered, and asked to leave')
+  kept.destroy()
+}
 
-  await t.test('by the action', async (t) => {
-    t.match(JSON.parse((await reload()).text), { ok: true, listeners: [{ changed: false }, {}] })
-    pointTo('first')
-    const kept = new Agent({ keepAlive: true, maxSockets: 1, ca: trust })
-    t.match(await predict(node, kept), { status: 200, isLast: false })
-    t.match(JSON.parse((await reload()).text), {
-      listeners: [
-        { listener: 'admin', changed: false, subject: 'CN=third' },
-        { listener: 'query', changed: true, subject: 'CN=first', notAfter: Number },
-      ],
-    })
-    t.equal(await untilShown(node.url, 'first'), 'first')
-    t.same(await untilLast(node, kept), [], 'an old connection is answered, and asked to leave')
-    kept.destroy()
-  })
+async function notToWhatIsBroken(t: Test, scene: Scene): Promise<void> {
+  const { node, link } = scene
+  pointTo(`${link}.pem`, join(folder, 'second.pem'))
+  const text = /key is of another certificate.*"ERR_CERTIFICATE_INVALID"/
+  t.match(await scene.reload(), { status: 422, text })
+  t.equal(await shown(node.url), 'first')
+  t.equal((await scene.admin('/admin/api/actions/replace-serving', 'POST')).status, 200)
+  t.equal(await shown(node.url), 'first', 'new processes start with what was checked')
+  t.match((await scene.admin('/admin/api/health')).text, /DEGRADED/)
+  renew(scene, 'first')
+  t.equal((await scene.reload()).status, 200)
+}
 
-  await t.test('not to what is broken', async (t) => {
-    symlinkSync(join(folder, 'second.pem'), `${link}.next`)
-    renameSync(`${link}.next`, `${link}.pem`)
-    const reply = await reload()
-    t.match(reply, {
-      status: 422,
-      text: /key is of another certificate.*"ERR_CERTIFICATE_INVALID"/,
-    })
-    t.equal(await shown(node.url), 'first')
-    t.equal((await admin('/admin/api/actions/replace-serving', 'POST')).status, 200)
-    t.equal(await shown(node.url), 'first', 'new processes start with what was checked')
-    t.match((await ask(`${node.adminUrl}/admin/api/health`, operator)).text, /DEGRADED/)
-    pointTo('first')
-    t.equal((await reload()).status, 200)
-  })
-
+t.test('certificates change under load', { skip }, async (t) => {
+  const scene = await openScene(t)
+  await t.test('who gets in', (t) => whoGetsIn(t, scene))
+  await t.test('when it ends, for dashboards', (t) => whenItEnds(t, scene))
+  const load = startLoad(scene.node, 8)
+  await t.test('by the files alone', (t) => byTheFilesAlone(t, scene))
+  await t.test('by the action', (t) => byTheAction(t, scene))
+  await t.test('not to what is broken', (t) => notToWhatIsBroken(t, scene))
   await load.stop()
   t.same(load.failures, [], 'no request failed')
   t.ok(load.answered() > 100, `${load.answered()} requests were answered`)
-  sayEffort({ certificatesUnderLoad: 3, answered: load.answered() })
+  sayEffort({ replacementsUnderLoad: 3, answered: load.answered() })
 })
 
 t.test('without TLS there is nothing to reload', async (t) => {
