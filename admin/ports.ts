@@ -6,12 +6,17 @@
 import { randomInt } from 'node:crypto'
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { nowMs } from '../core/base/clock.ts'
 import { AppError, messageOf } from '../core/base/errors.ts'
 
 /** Below the range that Linux (32768) and macOS (49152) take for outgoing connections. */
 const PICK_MIN = 20_000
 const PICK_END = 32_000
 const PICKS_MAX = 50
+/** A serving process whose control was killed leaves the port as soon as it notices. */
+const ORPHAN_WAIT_MS = 3_000
+const ORPHAN_POLL_MS = 50
 
 export interface PortWish {
   readonly host: string
@@ -22,12 +27,12 @@ export interface PortWish {
 
 /** null: free. Else one line that names the port, the option and who holds it. */
 export async function whyNotFree(wish: PortWish): Promise<string | null> {
-  const error = await tryToListen(wish)
+  const error = await tryToListenPatiently(wish)
   if (error === null) return null
   const code = 'code' in error ? error.code : ''
   const at = `${wish.host} port ${wish.port}`
   if (code === 'EADDRINUSE') {
-    const pid = await holderOf(wish.port).catch(() => null)
+    const pid = await holderOfPort(wish.port)
     const who = pid === null ? 'another process' : `process ${pid}`
     return `${at} is in use by ${who}; choose another with ${wish.flag}`
   }
@@ -37,6 +42,26 @@ export async function whyNotFree(wish: PortWish): Promise<string | null> {
     return `${wish.host} is no address of this machine; choose another with ${host}`
   }
   return `${at} cannot be opened (${messageOf(error)}); see ${wish.flag}`
+}
+
+/**
+ * null: only these processes listen on the port. Asked once they do: whoever listens as well, and
+ * allowed it to be shared like they do, would be given part of all requests.
+ */
+export async function whyShared(
+  { port, flag }: Omit<PortWish, 'host'>,
+  pids: readonly number[],
+): Promise<string | null> {
+  const rows = await listeners(port).catch(() => [])
+  const own = new Set<string>()
+  for (const pid of pids) for (const inode of await socketsOf(pid)) own.add(inode)
+  const addresses = new Set(rows.filter(({ inode }) => own.has(inode)).map(({ at }) => at))
+  // Another address of this machine may have the same port and shares nothing.
+  const foreign = rows.filter(({ inode, at }) => !own.has(inode) && addresses.has(at))
+  if (foreign.length === 0) return null
+  const pid = await holderOf(new Set(foreign.map(({ inode }) => inode)))
+  const who = pid === null ? 'another process' : `process ${pid}`
+  return `port ${port} is shared by ${who}, which gets part of all queries; see ${flag}`
 }
 
 /**
@@ -52,6 +77,16 @@ export async function pickPort(host: string): Promise<number> {
   throw new AppError('ERR_STARTING', `no free port was found on ${host}; name one with --port`)
 }
 
+async function tryToListenPatiently(wish: PortWish): Promise<Error | null> {
+  const endMs = nowMs() + ORPHAN_WAIT_MS
+  let error = await tryToListen(wish)
+  while (error !== null && nowMs() < endMs && (await isHeldByOrphan(wish.port))) {
+    await sleep(ORPHAN_POLL_MS)
+    error = await tryToListen(wish)
+  }
+  return error
+}
+
 function tryToListen({ host, port }: Omit<PortWish, 'flag'>): Promise<Error | null> {
   return new Promise((resolve) => {
     const server = createServer()
@@ -60,36 +95,67 @@ function tryToListen({ host, port }: Omit<PortWish, 'flag'>): Promise<Error | nu
   })
 }
 
+/** By a serving process of a node whose control is gone. */
+async function isHeldByOrphan(port: number): Promise<boolean> {
+  const pid = await holderOfPort(port)
+  if (pid === null || !(await argumentsOf(pid)).includes('--role=serve')) return false
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
+  const parent = /^PPid:\s+(\d+)$/m.exec(status)?.[1]
+  const entry = (await argumentsOf(Number(parent ?? 0))).some((text) =>
+    /core\/main\.js$/.test(text),
+  )
+  return !entry
+}
+
+async function argumentsOf(pid: number): Promise<string[]> {
+  const text = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+  return text.split('\0')
+}
+
+async function holderOfPort(port: number): Promise<number | null> {
+  const rows = await listeners(port).catch(() => [])
+  return holderOf(new Set(rows.map(({ inode }) => inode)))
+}
+
 /** Linux tells everyone who listens, but whose it is only to the same user or root. */
-async function holderOf(port: number): Promise<number | null> {
-  const inodes = new Set([...(await listeners('tcp', port)), ...(await listeners('tcp6', port))])
+async function holderOf(inodes: ReadonlySet<string>): Promise<number | null> {
   if (inodes.size === 0) return null
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
-  // A serving process holds the port too; its parent, which is older, is the one to talk to.
+  const names = await readdir('/proc').catch(() => [])
+  const pids = names.filter((name) => /^\d+$/.test(name)).map(Number)
+  // Where a parent holds it too, that is older and the one to talk to.
   for (const pid of pids.sort((a, b) => a - b)) {
-    if (await holdsOneOf(pid, inodes)) return pid
+    if ((await socketsOf(pid)).some((inode) => inodes.has(inode))) return pid
   }
   return null
 }
 
-/** Inodes of the sockets that listen on the port. */
-async function listeners(table: 'tcp' | 'tcp6', port: number): Promise<string[]> {
-  const LISTEN = '0A'
-  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  const rows = (await readFile(`/proc/net/${table}`, 'utf8')).trim().split('\n').slice(1)
-  return rows
-    .map((row) => row.trim().split(/\s+/))
-    .filter((cells) => cells[1]?.endsWith(suffix) && cells[3] === LISTEN)
-    .map((cells) => cells[9] ?? '')
+interface ListenerRow {
+  readonly inode: string
+  /** Table and local address, as the system writes them. */
+  readonly at: string
 }
 
-async function holdsOneOf(pid: number, inodes: ReadonlySet<string>): Promise<boolean> {
+/** The sockets that listen on the port. */
+async function listeners(port: number): Promise<ListenerRow[]> {
+  const LISTEN = '0A'
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  const found: ListenerRow[] = []
+  for (const table of ['tcp', 'tcp6']) {
+    const rows = (await readFile(`/proc/net/${table}`, 'utf8')).trim().split('\n').slice(1)
+    for (const row of rows) {
+      const [, local = '', , state, , , , , , inode = ''] = row.trim().split(/\s+/)
+      const at = `${table} ${local}`
+      if (local.endsWith(suffix) && state === LISTEN) found.push({ inode, at })
+    }
+  }
+  return found
+}
+
+/** Inodes of the sockets that a process holds. */
+async function socketsOf(pid: number): Promise<string[]> {
   const folder = `/proc/${pid}/fd`
   const descriptors = await readdir(folder).catch(() => [])
-  for (const descriptor of descriptors) {
-    const target = await readlink(`${folder}/${descriptor}`).catch(() => '')
-    const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1]
-    if (inode !== undefined && inodes.has(inode)) return true
-  }
-  return false
+  const targets = descriptors.map((name) => readlink(`${folder}/${name}`).catch(() => ''))
+  const inodes = (await Promise.all(targets)).map((text) => /^socket:\[(\d+)\]$/.exec(text)?.[1])
+  return inodes.filter((inode) => inode !== undefined)
 }

@@ -19,16 +19,19 @@ import { demoCurl, importDemo } from './demo.ts'
 import { prepareFirstKey } from './first-key.ts'
 import { urlOf } from './greeting.ts'
 import { type Operations, openOperations } from './operations/operations.ts'
-import { pickPort, whyNotFree } from './ports.ts'
+import { pickPort, whyNotFree, whyShared } from './ports.ts'
+import { Fleet } from './serving/fleet.ts'
 import type { Launch } from './serving/serve-process.ts'
-import { Supervisor } from './serving/supervisor.ts'
+import { memoryBytesOfEach, readTcpMigrateReq } from './serving/system.ts'
 import { Home } from './store/home.ts'
 import { type OpenedState, openState } from './store/opener.ts'
 import { Certificates } from './tls/certificates.ts'
-import { curlOptions, warnOfClearText } from './tls/hints.ts'
+import { type CurlTarget, curlTarget, warnOfClearText } from './tls/hints.ts'
 
-/** How often serve is asked for its counts when nobody looks at the metrics. */
-const COLLECT_EVERY_MS = 10_000
+/** How often each serving process is asked for its counts, which also shows that it lives. */
+const BEAT_EVERY_MS = 5_000
+/** Longest wait at the end for imports to remove what they had staged. */
+const IMPORTS_END_MS = 5_000
 
 export interface NodeOptions {
   readonly config: Config
@@ -51,8 +54,7 @@ export interface RunningNode {
   /** Somebody has read it: it need not lie in a file any more. */
   firstKeyWasShown(): Promise<void>
   readonly demoCurl: string | null
-  /** What curl needs to call the admin API; empty, or options with a blank before them. */
-  readonly adminCurlOptions: string
+  readonly adminCurl: CurlTarget
   /** Answers what is in flight, closes everything. */
   stop(): Promise<void>
   /** For a second signal: nothing is waited for. */
@@ -102,7 +104,7 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   warnOfClearText(config, logger)
   await checkPorts(config)
   const parts = await openParts(options, opened, certificates)
-  const { operations, supervisor, home } = parts
+  const { operations, fleet, home } = parts
   const firstKey = await prepareFirstKey(home, logger, (keep) =>
     operations.ensureAdminKey(config.adminKey, keep),
   )
@@ -111,28 +113,27 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   opened.onClose(() => admin.close(config.drainMs))
 
   certificates.watch({
-    replaceServing: () => supervisor.replace('certificates'),
+    replaceServing: () => fleet.replace('certificates'),
     secureAdmin: (material) => admin.secure(material),
   })
   const url = urlOf(config.tlsCert !== null, config.host, queryPort)
+  const adminUrl = urlOf(config.adminTlsCert !== null, config.adminHost, admin.port)
   if (config.demo ?? parts.state.isNew) await demo(options, parts)
   return {
     url,
-    adminUrl: urlOf(config.adminTlsCert !== null, config.adminHost, admin.port),
+    adminUrl,
     firstAdminKey: options.keyIsShown ? firstKey.secret : null,
     firstKeyWasShown: () => firstKey.wasShown(),
-    demoCurl: await demoCurl(operations, options.demoFolder, {
-      url,
-      options: curlOptions(certificates.query),
-    }),
-    adminCurlOptions: curlOptions(certificates.admin),
+    demoCurl: await demoCurl(operations, options.demoFolder, curlTarget(certificates.query, url)),
+    adminCurl: curlTarget(certificates.admin, adminUrl),
     stop: async () => {
+      certificates.close()
       // At the same time: both have `drainMs`, and an operation under way may need serve.
-      await Promise.all([admin.close(config.drainMs), supervisor.stop()])
+      await Promise.all([admin.close(config.drainMs), fleet.stop()])
       await opened.close(logger)
     },
     kill: () => {
-      supervisor.kill()
+      fleet.kill()
       parts.forge.close()
     },
   }
@@ -161,7 +162,7 @@ interface Parts {
   readonly state: OpenedState
   readonly forge: ClosableForge
   readonly metrics: MetricsStore
-  readonly supervisor: Supervisor
+  readonly fleet: Fleet
   readonly operations: Operations
   readonly certificates: Certificates
 }
@@ -179,12 +180,10 @@ async function openParts(
   const state = await openState({ home, logger })
   opened.onClose(() => state.close())
 
-  const { launch } = options
   const port = config.port === 0 ? await pickPort(config.host) : config.port
   const metrics = new MetricsStore()
   const serving = { ...serveConfig(options, home), tlsCert: tlsFile, tlsKey: tlsFile, port }
-  const collectEveryMs = COLLECT_EVERY_MS
-  const supervisor = new Supervisor({ launch, config: serving, metrics, collectEveryMs, logger })
+  const fleet = newFleet(options, { config: serving, home, metrics })
   const memoryBytesMin = config.forgeMemoryBytes
   const { forgeMs: timeMs } = config
   const forge = createForge({ ...options.forge, memoryBytesMin, timeMs, logger })
@@ -194,24 +193,59 @@ async function openParts(
   const { store, copies, isRebuilt: stateIsOlder } = state
   const kept = { store, copies, stateIsOlder }
   const common = { ...kept, home, forge, metrics, logger, keepPreviousMs, drainMs }
-  const operations = await openOperations({ ...common, serving: supervisor, certificates })
+  const operations = await openOperations({ ...common, serving: fleet, certificates })
   opened.onClose(() => operations.close())
-  return { home, state, forge, metrics, supervisor, operations, certificates }
+  opened.onClose(async () => {
+    // Imports end with their forge, and take what they had staged with them.
+    forge.close()
+    await operations.importsEnded(IMPORTS_END_MS)
+  })
+  return { home, state, forge, metrics, fleet, operations, certificates }
 }
 
 /** The port on which queries are answered, once all that is active has loaded. */
 async function openQueries(options: NodeOptions, parts: Parts, opened: Opened): Promise<number> {
-  const { supervisor } = parts
-  opened.onClose(() => supervisor.stop())
+  const { fleet } = parts
+  opened.onClose(() => fleet.stop())
   options.aborted.throwIfAborted()
-  options.aborted.addEventListener('abort', () => supervisor.giveUp('the node is stopping'))
-  supervisor.start()
-  const queries = await supervisor.open()
+  options.aborted.addEventListener('abort', () => fleet.giveUp('the node is stopping'))
+  fleet.start()
+  const queries = await fleet.open()
   options.aborted.throwIfAborted()
-  if (queries.kind === 'listening') return queries.port
-  throw new StartError(
-    `queries cannot be served on --port ${options.config.port}: ${queries.reason}`,
-  )
+  if (queries.kind === 'failed') {
+    const { port } = options.config
+    throw new StartError(`queries cannot be served on --port ${port}: ${queries.reason}`)
+  }
+  const pids = fleet.status().processes.flatMap(({ pid }) => pid ?? [])
+  const shared = await whyShared({ port: queries.port, flag: '--port' }, pids)
+  if (shared !== null) throw new StartError(shared)
+  return queries.port
+}
+
+interface FleetParts {
+  readonly config: ServeConfig
+  readonly home: Home
+  readonly metrics: MetricsStore
+}
+
+function newFleet(options: NodeOptions, { config, home, metrics }: FleetParts): Fleet {
+  const { launch, logger } = options
+  const tcpMigrateReq = readTcpMigrateReq()
+  if (tcpMigrateReq === false) {
+    const sysctl = 'net.ipv4.tcp_migrate_req'
+    const text = 'is 0: a connection that is being made while a process is replaced may be reset'
+    logger.info({ sysctl }, `${sysctl} ${text}; 1 saves it, see README`)
+  }
+  return new Fleet({
+    launch,
+    config,
+    metrics,
+    beatEveryMs: BEAT_EVERY_MS,
+    memoryBytesMax: options.config.serveMemoryBytes ?? memoryBytesOfEach(config.processes),
+    witnessPath: () => home.stagingPath('witness'),
+    tcpMigrateReq,
+    logger,
+  })
 }
 
 async function checkPorts(config: Config): Promise<void> {
@@ -250,5 +284,7 @@ function serveConfig(
     notAliveFile: notAliveFile(home),
     version: options.version,
     logLevel: config.logLevel,
+    processes: config.processes,
+    witnessFile: null,
   }
 }

@@ -10,6 +10,7 @@ export async function preloadGeneration(context: Context, ref: GenerationRef): P
   const { catalog, publisher } = context
   catalog.generation(ref.serviceId, ref.generationId)
   assertUsable(context, ref)
+  context.serving.pardon(ref.serviceId, ref.generationId)
   await publisher.withReserved(ref, async () => {
     await publisher.ensureWarm(ref)
     publisher.residents.preload(ref)
@@ -34,6 +35,7 @@ export async function switchTo(context: Context, ref: GenerationRef, actor: stri
   const ticket = context.switches.take()
   context.catalog.generation(ref.serviceId, ref.generationId)
   assertUsable(context, ref)
+  context.serving.pardon(ref.serviceId, ref.generationId)
   await context.publisher.withReserved(ref, async () => {
     let committed = false
     while (!committed) {
@@ -66,6 +68,7 @@ export async function deleteGeneration(
       context.publisher.endWithdrawal(refKey(ref))
     }
     context.metrics.forget(serviceId, generationId)
+    context.serving.pardon(serviceId, generationId)
     await discardFiles(context, ref)
   })
 }

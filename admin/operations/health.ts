@@ -5,7 +5,8 @@
  * UNHEALTHY: no prediction can be answered. DEGRADED: some cannot, or something needs a look.
  */
 
-import type { ServingStatus } from '../contracts.ts'
+import type { StoppedEndpoint } from '../../core/channel/messages.ts'
+import type { ServingProcess, ServingStatus } from '../contracts.ts'
 import type { ServiceRecord } from '../store/records.ts'
 import type { CertificateView, ListenerName } from '../tls/listener-certificate.ts'
 import type { Context } from './context.ts'
@@ -22,7 +23,13 @@ export interface HealthView {
       readonly running: boolean
       readonly listening: boolean
       readonly server: ServingStatus['server']
+      /** All replacements since control started. */
       readonly replaced: number
+      readonly replacements: ServingStatus['replacements']
+      readonly processes: readonly ServingProcess[]
+      readonly stopped: ServingStatus['stopped']
+      /** False: connections that are being made during a replacement may be reset. */
+      readonly tcpMigrateReq: boolean | null
     }
     /** Only services with something to tell. */
     readonly services: Readonly<Record<string, ServiceHealth>>
@@ -38,23 +45,28 @@ interface ServiceHealth {
 }
 
 export function healthView(context: Context): HealthView {
-  const { pid, listening, server, replaced } = context.serving.status()
-  const running = pid !== null && context.serving.observed() !== null
-  const causes: string[] = []
-  if (!running) causes.push('no serving process is running')
-  else if (!listening) causes.push('the query port is not open yet')
+  const status = context.serving.status()
+  const { processes, listening, server, replacements, stopped, tcpMigrateReq } = status
+  const running = processes.length > 0 && context.serving.observed() !== null
+  const causes = servingCauses(status, running)
   const mapped = context.catalog.services().filter(isRouted)
-  const judged = mapped.map((record) => [record.id, serviceHealth(context, record)] as const)
+  const judged = mapped.map(
+    (record) => [record.id, serviceHealth(context, record, stopped)] as const,
+  )
   const troubled = judged.filter(([, { status }]) => status !== 'HEALTHY')
   for (const [id, health] of troubled) causes.push(...health.causes.map((why) => `${id}: ${why}`))
   causes.push(...(context.certificates?.causes() ?? []))
   causes.push(...copyCauses(context))
   const tls = context.certificates?.views() ?? {}
+  const replaced = Object.values(replacements).reduce((sum, count) => sum + count, 0)
   const allDown = mapped.length > 0 && judged.every(([, { status }]) => status === 'UNHEALTHY')
   return {
     status: !running || !listening || allDown ? 'UNHEALTHY' : wordOf(causes),
     details: {
-      serving: { running, listening, server, replaced },
+      serving: {
+        ...{ running, listening, server, replaced },
+        ...{ replacements, processes, stopped, tcpMigrateReq },
+      },
       services: Object.fromEntries(troubled),
       causes,
       ...(Object.keys(tls).length === 0 ? {} : { tls }),
@@ -75,11 +87,43 @@ function isRouted(record: ServiceRecord): boolean {
   return record.enabled && record.mapping.length > 0
 }
 
-function serviceHealth(context: Context, record: ServiceRecord): ServiceHealth {
+/** What is wrong with the processes themselves. */
+function servingCauses(status: ServingStatus, running: boolean): string[] {
+  const { processes, wanted, listening, overMemory } = status
+  if (!running) return ['no serving process is running']
+  if (!listening) return ['the query port is not open yet']
+  const causes: string[] = []
+  const serving = processes.filter(({ state }) => state === 'serving').length
+  if (serving < wanted) causes.push(`${serving} of ${wanted} serving processes answer queries`)
+  if (overMemory) {
+    causes.push('a serving process is over its limit of memory, and so is a new one: raise it')
+  }
+  return causes
+}
+
+const WHY_STOPPED: Readonly<Record<StoppedEndpoint['cause'], string>> = {
+  hangs: 'its runs do not end',
+  crashes: 'its runs end the process',
+}
+
+function stoppedCause({ generationId, endpointId, cause }: StoppedEndpoint): string {
+  const again = `switch to ${generationId} again to run it, or import a better generation`
+  return `${generationId}: endpoint ${endpointId} is stopped, ${WHY_STOPPED[cause]}; ${again}`
+}
+
+function serviceHealth(
+  context: Context,
+  record: ServiceRecord,
+  allStopped: readonly StoppedEndpoint[],
+): ServiceHealth {
+  const stopped = allStopped.filter(({ serviceId }) => serviceId === record.id)
   const judged = record.mapping.map(({ generationId }) =>
     generationHealth(context, record.id, generationId),
   )
+  const isMapped = (one: StoppedEndpoint): boolean =>
+    record.mapping.some(({ generationId }) => generationId === one.generationId)
   const causes = judged.flatMap((one) => one.causes)
+  causes.push(...stopped.filter(isMapped).map(stoppedCause))
   const down = judged.every((one) => one.down)
   return { status: down ? 'UNHEALTHY' : wordOf(causes), causes }
 }
@@ -100,9 +144,6 @@ function generationHealth(
   if (observed.state === 'loading') causes.push(`${generationId} is loading`)
   if (observed.threadsLost > 0) {
     causes.push(`${generationId}: ${observed.threadsLost} of ${observed.threads} threads are lost`)
-  }
-  for (const endpoint of observed.stoppedEndpoints) {
-    causes.push(`${generationId}: endpoint ${endpoint} is stopped, its runs do not end`)
   }
   const allLost = observed.threads > 0 && observed.threadsLost >= observed.threads
   return { down: observed.state === 'loading' || allLost, causes }

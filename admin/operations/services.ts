@@ -44,6 +44,7 @@ export async function enableService(
   const refs = mappedRefs(context.catalog.service(serviceId)).filter(
     (ref) => context.catalog.quarantined(ref.serviceId, ref.generationId) === null,
   )
+  for (const ref of refs) context.serving.pardon(ref.serviceId, ref.generationId)
   await withAllWarm(context, refs, () =>
     context.perService.run(serviceId, () => setEnabled(context, serviceId, true, actor)),
   )
@@ -148,7 +149,10 @@ async function drainAndRemove(context: Context, serviceId: string, actor: string
     puts: [],
     removes,
   })
-  for (const ref of refs) publisher.residents.drop(ref)
+  for (const ref of refs) {
+    publisher.residents.drop(ref)
+    serving.pardon(ref.serviceId, ref.generationId)
+  }
   context.switches.forget(serviceId)
 }
 

@@ -3,7 +3,7 @@
 import { AppError } from '../../core/base/errors.ts'
 import { PROMETHEUS_CONTENT_TYPE } from '../../core/metrics/prometheus.ts'
 import { exists } from '../store/files.ts'
-import { json } from './answers.ts'
+import { done, json } from './answers.ts'
 import type { CallHandler } from './call.ts'
 import { openApiDocument } from './openapi.ts'
 
@@ -25,6 +25,14 @@ export const getPrometheus: CallHandler = async ({ api }) => {
 }
 
 export const getOpenApi: CallHandler = ({ api }) => json(openApiDocument(api.version))
+
+/** Answered when all new processes listen; the old ones answer who is connected, and end. */
+export const replaceServing: CallHandler = async ({ api, actor }) => {
+  api.logger.info({ actor }, 'an operator replaces the serving processes')
+  const outcome = await api.serving.replace('asked')
+  if (outcome.kind === 'failed') throw new AppError('ERR_REPLACE_FAILED', outcome.reason)
+  return done({ replaced: outcome.processes, ms: Math.round(outcome.ms) })
+}
 
 /** Now, instead of at the next look at the files; answered when queries have them too. */
 export const reloadCertificates: CallHandler = async ({ api }) => {

@@ -86,6 +86,11 @@ const DOCS: Readonly<Record<OperationId, Doc>> = {
     answer: 'ReloadedCertificates',
     errors: [409, 422, 507],
   },
+  replaceServing: {
+    summary: 'New serving processes in the place of all that serve, without a failed request',
+    answer: 'Replaced',
+    errors: [503],
+  },
   getMetrics: { summary: 'Request counts, latencies and error rates', answer: 'Metrics' },
   getHealth: { summary: 'Health of the node and its causes', answer: 'HealthStatus' },
   getPrometheus: { summary: 'Metrics for Prometheus', answer: null },

@@ -140,7 +140,13 @@ export const SCHEMAS = {
   HealthStatus: Type.Object({
     status: Type.String({ enum: ['HEALTHY', 'DEGRADED', 'UNHEALTHY'] }),
     details: Type.Object({
-      serving: Type.Object({ running: Type.Boolean(), listening: Type.Boolean() }),
+      serving: Type.Object({
+        running: Type.Boolean(),
+        listening: Type.Boolean(),
+        processes: Type.Array(Type.Object({ state: Type.String() })),
+        replacements: Type.Record(Type.String(), Count, { description: 'By reason.' }),
+        stopped: Type.Array(Type.Object({ cause: Type.String() })),
+      }),
       services: Type.Record(Type.String(), Type.Object({ causes: Type.Array(Type.String()) })),
       causes: Type.Array(Type.String()),
       tls: Type.Optional(
@@ -159,6 +165,11 @@ export const SCHEMAS = {
         ...certificateFields,
       }),
     ),
+  }),
+  Replaced: Type.Object({
+    ok: Type.Boolean(),
+    replaced: Type.Integer({ minimum: 1, description: 'Processes.' }),
+    ms: Type.Integer({ description: 'Until the last new one listened.' }),
   }),
   Alive: Type.Object({ alive: Type.Boolean() }),
   Error: Type.Object({

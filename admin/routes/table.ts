@@ -37,6 +37,7 @@ const TABLE = [
   ['POST', KEYS, 'admin-key', 'json', 'createAuthKey'],
   ['GET', KEY, 'admin-key', 'none', 'getAuthKey'],
   ['DELETE', KEY, 'admin-key', 'none', 'deleteAuthKey'],
+  ['POST', '/admin/api/actions/replace-serving', 'admin-key', 'none', 'replaceServing'],
   ['POST', '/admin/api/actions/reload-certificates', 'admin-key', 'none', 'reloadCertificates'],
   ['GET', '/admin/api/metrics', 'admin-key', 'none', 'getMetrics'],
   ['GET', '/admin/api/health', 'nothing', 'none', 'getHealth'],

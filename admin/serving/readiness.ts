@@ -1,4 +1,4 @@
-/** What an observed state says about a desired one; pure, so that every case is easily tested. */
+/** What observed states say about a desired one; pure, so that every case is easily tested. */
 
 import { refKey } from '../../core/base/ids.ts'
 import type {
@@ -9,12 +9,15 @@ import type {
 } from '../../core/channel/messages.ts'
 import type { WarmOutcome } from '../contracts.ts'
 
-/** The newest report of a serving process, or how the process ended that made it. */
-export type Observation =
-  | { readonly kind: 'state'; readonly state: ObservedState }
-  | { readonly kind: 'ended'; readonly how: string; readonly last: ObservedState | null }
+/** The newest report of one process. */
+export interface Report {
+  /** Null: it has not reported yet. */
+  readonly observed: ObservedState | null
+  /** Another process has taken its place: it answers who is connected, and ends. */
+  readonly leaves: boolean
+}
 
-function find(
+function findIn(
   state: ObservedState | null,
   serviceId: string,
   generationId: string,
@@ -31,7 +34,7 @@ export function isSettled(desired: DesiredState, observed: ObservedState | null)
     ({ serviceId, enabled, mapping }) =>
       !enabled ||
       mapping.every(({ generationId }) =>
-        isDecided(find(observed, serviceId, generationId)?.state ?? 'loading'),
+        isDecided(findIn(observed, serviceId, generationId)?.state ?? 'loading'),
       ),
   )
 }
@@ -40,22 +43,36 @@ function isDecided(state: GenerationState): boolean {
   return state === 'warm' || state === 'active' || state === 'failed'
 }
 
-/** Whether the generation is warm; undefined: not known yet. */
+/**
+ * Whether the generation is warm wherever queries are answered; undefined: not known yet. A failure
+ * counts at once, but not that of a process that leaves: it may be the very reason why it leaves.
+ */
 export function warmth(
-  observation: Observation,
+  reports: readonly Report[],
   serviceId: string,
   generationId: string,
 ): WarmOutcome | undefined {
-  if (observation.kind === 'ended') {
-    // The process may have died of this very load; the next one must not be asked to try again.
-    const lost = find(observation.last, serviceId, generationId)?.state === 'loading'
-    const reason = `the serving process ended (${observation.how}) while it loaded the generation`
-    return lost ? { kind: 'failed', reason } : undefined
+  const found = reports.map(({ observed, leaves }) => ({
+    leaves,
+    one: findIn(observed, serviceId, generationId),
+  }))
+  const failed = found.find(({ leaves, one }) => !leaves && one?.state === 'failed')
+  if (failed !== undefined) {
+    return { kind: 'failed', reason: failed.one?.reason ?? 'the serving process gave no reason' }
   }
-  const found = find(observation.state, serviceId, generationId)
-  if (found?.state === 'warm' || found?.state === 'active') return { kind: 'warm' }
-  if (found?.state !== 'failed') return undefined
-  return { kind: 'failed', reason: found.reason ?? 'the serving process gave no reason' }
+  const allDecided = found.every(({ one }) => one !== undefined && isDecided(one.state))
+  return allDecided && found.some(({ leaves }) => !leaves) ? { kind: 'warm' } : undefined
+}
+
+/** The process may have died of this very load; the next one must not be asked to try again. */
+export function lostLoad(
+  { how, last }: { readonly how: string; readonly last: ObservedState | null },
+  serviceId: string,
+  generationId: string,
+): WarmOutcome | undefined {
+  if (findIn(last, serviceId, generationId)?.state !== 'loading') return undefined
+  const reason = `the serving process ended (${how}) while it loaded the generation`
+  return { kind: 'failed', reason }
 }
 
 /** What stays true of a report once `desired` holds: what left it says nothing any more. */

@@ -64,6 +64,10 @@ export const ERROR_TABLE = {
   ERR_STARTING: { status: 503, message: 'the node is starting' },
   ERR_STOPPING: { status: 503, message: 'the node is stopping' },
   ERR_APPLY_PENDING: { status: 503, message: 'committed, but not yet applied by serving' },
+  ERR_REPLACE_FAILED: {
+    status: 503,
+    message: 'the serving process could not be replaced; the old one goes on',
+  },
   ERR_DEADLINE: { status: 504, message: 'the deadline passed before the answer was ready' },
   ERR_DISK_UNWRITABLE: { status: 507, message: 'the data disk cannot be written to' },
   ERR_DISK_FULL: { status: 507, message: 'there is no space left on the data disk' },

@@ -227,7 +227,7 @@ export const OPTIONS = {
     default: LIMITS.connectionsMax,
     min: 1,
     max: 1_000_000,
-    help: 'open connections to the query API',
+    help: 'open connections to the query API, of each serving process',
   },
   strictHeaders: {
     kind: 'boolean',

@@ -13,31 +13,33 @@ import { type NodeInfo, prometheusText } from './prometheus.ts'
 import { Series } from './series.ts'
 import type { MetricsView, ServiceSeries } from './view.ts'
 
+type Gauges = Pick<MetricsDelta, 'activeRequests' | 'connections'>
+
 export class MetricsStore {
   readonly #services = new Map<string, ServiceSeries>()
   readonly #node = new Series()
   readonly #keyUses = new Map<string, number>()
   readonly #nowMs: () => number
-  #activeRequests = 0
-  #connections = 0
+  /** What is going on in each serving process that lives. */
+  readonly #gauges = new Map<number, Gauges>()
 
   constructor(clockMs: () => number = nowMs) {
     this.#nowMs = clockMs
   }
 
-  add(delta: MetricsDelta): void {
+  /** `source` is the number of the serving process that counted. */
+  add(delta: MetricsDelta, source: number): void {
     const now = this.#nowMs()
     for (const endpoint of delta.endpoints) this.#addEndpoint(endpoint, now)
     for (const service of delta.services) this.#addService(service, now)
     for (const keyId of delta.usedKeys) this.#keyUses.set(keyId, wallMs())
-    this.#activeRequests = delta.activeRequests
-    this.#connections = delta.connections
+    const { activeRequests, connections } = delta
+    this.#gauges.set(source, { activeRequests, connections })
   }
 
-  /** The serving process is gone and its requests and connections with it; counters stay. */
-  disconnected(): void {
-    this.#activeRequests = 0
-    this.#connections = 0
+  /** A serving process is gone and its requests and connections with it; counters stay. */
+  disconnected(source: number): void {
+    this.#gauges.delete(source)
   }
 
   /** After a delete, and after the collection that brought the last counts. */
@@ -71,11 +73,12 @@ export class MetricsStore {
   }
 
   #view(): MetricsView {
+    const gauges = [...this.#gauges.values()]
     return {
       services: this.#services,
       node: this.#node,
-      activeRequests: this.#activeRequests,
-      connections: this.#connections,
+      activeRequests: gauges.reduce((sum, { activeRequests }) => sum + activeRequests, 0),
+      connections: gauges.reduce((sum, { connections }) => sum + connections, 0),
       nowMs: this.#nowMs(),
     }
   }

@@ -76,7 +76,7 @@ t.test('the last use of a key is kept over a restart, and is no change of anybod
   t.equal(operations.getKey(used.id).lastUse, null)
   const startMs = Date.now()
   const usedKeys = [used.id, deleted.id]
-  metrics.add({ endpoints: [], services: [], usedKeys, activeRequests: 0, connections: 0 })
+  metrics.add({ endpoints: [], services: [], usedKeys, activeRequests: 0, connections: 0 }, 1)
   const { lastUse } = operations.getKey(used.id)
   t.ok(lastUse !== null && lastUse >= startMs)
   await operations.deleteKey(deleted.id, 'me')

@@ -160,7 +160,7 @@ function runSteps(steps: readonly Step[]) {
       wanted.queued += one.waits.length
       wanted.rows += one.waits.length
       wanted.batches += 1
-    } else if (one.kind === 'collect') store.add(recorder.drain(QUIET))
+    } else if (one.kind === 'collect') store.add(recorder.drain(QUIET), 1)
     else if (one.kind === 'forgetGeneration') recorder.forget('s', `g${one.generation}`)
     else recorder.forgetService('s')
     if (one.kind === 'answer' || one.kind === 'refuse') {
@@ -168,7 +168,7 @@ function runSteps(steps: readonly Step[]) {
       if (isError(one.status)) wanted.errors += 1
     }
   }
-  store.add(recorder.drain(QUIET))
+  store.add(recorder.drain(QUIET), 1)
   return { recorder, store, wanted }
 }
 

@@ -25,7 +25,7 @@ const INFO: NodeInfo = {
   serveReplacements: { died: 1, asked: 0 },
   serveProcesses: { starting: 0, serving: 1, retiring: 1 },
   stoppedEndpoints: [
-    { serviceId: 'wine', generationId: 'v1', endpointId: 'predict', cause: 'hangs' },
+    { serviceId: 'loops', generationId: 'g', endpointId: 'e', cause: 'hangs' },
   ],
   processes: [
     { name: 'control', pid: 1, startedAtS: 1_700_000_000.25, residentBytes: 80_000_000 },

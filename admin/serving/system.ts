@@ -1,0 +1,34 @@
+/** What the system tells of memory and of the network; each is null where it tells nothing. */
+
+import { readFileSync } from 'node:fs'
+import { totalmem } from 'node:os'
+
+/** A node's processes may take this share together, the rest is for the system and its cache. */
+const MEMORY_SHARE = 0.75
+
+/** Linux only; a file of the kernel, so reading it waits for no disk. */
+export function residentBytesOf(pid: number): number | null {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readText(`/proc/${pid}/status`) ?? '')?.[1]
+  return kib === undefined ? null : Number(kib) * 1024
+}
+
+/** What each serving process may take when nobody said it: of the machine, or of the container. */
+export function memoryBytesOfEach(processes: number): number {
+  // 0 or more than there is: no limit.
+  const container = process.constrainedMemory() || Number.POSITIVE_INFINITY
+  return Math.floor((Math.min(totalmem(), container) * MEMORY_SHARE) / processes)
+}
+
+/** Whether the kernel hands connections that are being made to another listener of the port. */
+export function readTcpMigrateReq(): boolean | null {
+  const text = readText('/proc/sys/net/ipv4/tcp_migrate_req')
+  return text === null ? null : text.trim() !== '0'
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return null
+  }
+}
