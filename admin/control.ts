@@ -144,12 +144,12 @@ class End {
 }
 
 function sayReady(node: RunningNode, config: Config, logger: Logger): void {
-  const { url, adminUrl, firstAdminKey, demoCurl, adminCurlOptions } = node
+  const { url, adminUrl, firstAdminKey, demoCurl, adminCurl } = node
   const ready = { event: 'ready', url, adminUrl, pid: process.pid }
   process.stdout.write(`${JSON.stringify(ready)}\n`)
   if (process.stdout.isTTY) {
     const { metricsPublic } = config
-    const texts = { url, adminUrl, firstAdminKey, demoCurl, adminCurlOptions }
+    const texts = { url, adminUrl, firstAdminKey, demoCurl, adminCurl }
     process.stdout.write(greetingText({ ...texts, metricsPublic }))
     if (firstAdminKey !== null) void node.firstKeyWasShown()
   } else if (demoCurl !== null) {

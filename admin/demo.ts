@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { AppError, messageOf } from '../core/base/errors.ts'
 import type { Logger } from '../core/base/logger.ts'
 import type { Operations } from './operations/operations.ts'
+import type { CurlTarget } from './tls/hints.ts'
 
 const ACTOR = 'node'
 
@@ -55,7 +56,7 @@ export async function importDemo(
 export async function demoCurl(
   operations: DemoOperations,
   folder: string,
-  query: { readonly url: string; readonly options: string },
+  query: CurlTarget,
 ): Promise<string | null> {
   try {
     const demo = await readDemo(folder)
@@ -63,7 +64,8 @@ export async function demoCurl(
     if (activeGeneration !== demo.generation) return null
     const path = `/public/api/v1/${demo.service}/${demo.endpoint}/predict`
     const type = "-H 'Content-Type: application/json'"
-    return `curl${query.options} ${type} ${quoted(query.url + path)} -d ${quoted(JSON.stringify(demo.body))}`
+    const body = quoted(JSON.stringify(demo.body))
+    return `curl${query.options} ${type} ${quoted(query.url + path)} -d ${body}`
   } catch {
     // Deleted, or this installation came without the demo.
     return null

@@ -1,5 +1,7 @@
 /** What a person at a terminal reads after a start; scripts read the ready line instead. */
 
+import type { CurlTarget } from './tls/hints.ts'
+
 export interface Greeting {
   readonly url: string
   readonly adminUrl: string
@@ -8,8 +10,7 @@ export interface Greeting {
   /** A command that works when pasted; null without a demo service. */
   readonly demoCurl: string | null
   readonly metricsPublic: boolean
-  /** Between `curl` and the rest, for the admin API. */
-  readonly adminCurlOptions: string
+  readonly adminCurl: CurlTarget
 }
 
 export function greetingText(greeting: Greeting): string {
@@ -17,7 +18,8 @@ export function greetingText(greeting: Greeting): string {
   // Without the key itself: the variable that README sets, so that pasting works all the same.
   const key = firstAdminKey ?? '$ADMIN_KEY'
   const auth = `-H "Authorization: Bearer ${key}"`
-  const curl = `curl${greeting.adminCurlOptions}`
+  const { url: target, options } = greeting.adminCurl
+  const curl = `curl${options}`
   const parts = [`Queries on ${url}, admin API on ${adminUrl}`]
   if (firstAdminKey !== null) {
     parts.push(`First admin key, shown this once: ${firstAdminKey}`)
@@ -27,9 +29,9 @@ export function greetingText(greeting: Greeting): string {
     [
       'Services, metrics, health:',
       '',
-      `  ${curl} ${auth} ${adminUrl}/admin/api/services`,
-      `  ${curl} ${greeting.metricsPublic ? '' : `${auth} `}${adminUrl}/metrics`,
-      `  ${curl} ${adminUrl}/admin/api/health`,
+      `  ${curl} ${auth} ${target}/admin/api/services`,
+      `  ${curl} ${greeting.metricsPublic ? '' : `${auth} `}${target}/metrics`,
+      `  ${curl} ${target}/admin/api/health`,
     ].join('\n'),
   )
   return `\n${parts.join('\n\n')}\n\n`

@@ -6,8 +6,7 @@ import type { Logger } from '../../core/base/logger.ts'
 import type { Config } from '../../core/config/config.ts'
 import type { ListenerCertificate } from './listener-certificate.ts'
 
-const CLEAR_TEXT =
-  'THE ADMIN API IS OPEN TO THE NETWORK WITHOUT TLS: keys travel in clear text; see --admin-tls-cert'
+const CLEAR_TEXT = 'THE ADMIN API IS OPEN TO THE NETWORK WITHOUT TLS: keys travel in clear text'
 
 /** Whoever reads an admin key on its way can run models of his own here. */
 export function warnOfClearText(config: Config, logger: Logger): void {
@@ -16,15 +15,31 @@ export function warnOfClearText(config: Config, logger: Logger): void {
   logger.warn({ adminHost, adminPort }, CLEAR_TEXT)
 }
 
-/** The options, with a blank before them, that let curl accept the certificate; or nothing. */
-export function curlOptions(certificate: ListenerCertificate | null): string {
-  if (certificate === null) return ''
-  const { isSelfSigned, clientCa } = certificate.current
-  // Quoted only where a shell needs it, as people write it.
-  const path = resolve(certificate.path)
-  const file = /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
-  const trust = isSelfSigned ? ` --cacert ${file}` : ''
-  return clientCa === null ? trust : `${trust} --cert CLIENT.pem --key CLIENT.key`
+/** How curl calls a listener: a command must work as it is pasted. */
+export interface CurlTarget {
+  readonly url: string
+  /** Each with a blank before it. */
+  readonly options: string
+}
+
+/**
+ * With the certificate itself where no authority vouches for it, and by its own name where the
+ * address is not in it.
+ */
+export function curlTarget(certificate: ListenerCertificate | null, url: string): CurlTarget {
+  if (certificate === null) return { url, options: '' }
+  const { isSelfSigned, clientCa, names } = certificate.current
+  const trust = isSelfSigned ? ` --cacert ${quoted(resolve(certificate.path))}` : ''
+  const options = clientCa === null ? trust : `${trust} --cert CLIENT.pem --key CLIENT.key`
+  const [, address, host = '', port] = /^https:\/\/(\[?(.+?)\]?:(\d+))$/.exec(url) ?? []
+  const name = names.find((one) => isIP(one) === 0 && !one.startsWith('*'))
+  if (names.includes(host) || name === undefined) return { url, options }
+  return { url: `https://${name}:${port}`, options: `${options} --connect-to ::${address}` }
+}
+
+/** For a POSIX shell; quoted only where it must be, as people write it. */
+function quoted(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
 }
 
 function isLoopback(host: string): boolean {

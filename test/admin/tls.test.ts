@@ -22,7 +22,7 @@ import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
 import type { ReplaceOutcome } from '../../admin/contracts.ts'
 import { Certificates } from '../../admin/tls/certificates.ts'
-import { curlOptions, warnOfClearText } from '../../admin/tls/hints.ts'
+import { curlTarget, warnOfClearText } from '../../admin/tls/hints.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { readConfig } from '../../core/config/config.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
@@ -96,7 +96,7 @@ t.test('pairs that cannot be used', { skip }, async (t) => {
     [
       one.cert,
       other.key,
-      /^--tls-key .*other\.key: the key is of another certificate than --tls-cert .*one\.pem \(CN=one\)$/,
+      /^--tls-key .*other\.key: the key is of another .* --tls-cert .*one\.pem \(CN=one\)$/,
     ],
     [one.cert, encrypted, /^--tls-key .*encrypted\.key: the key is encrypted, .*openssl pkey/],
     [der, one.key, /^--tls-cert .*one\.der: holds no whole certificate in PEM form/],
@@ -153,8 +153,14 @@ t.test('pairs that can be used, with what should be known of them', { skip }, as
   t.equal(open(leaf).log.count('warn', /certificate 2 is not the issuer of certificate 1/), 2)
 
   const self = open(issue(folder, 'self')).certificates
-  t.equal(curlOptions(self.query), ` --cacert ${join(folder, 'self.pem')}`)
-  t.equal(curlOptions(null), '')
+  const trust = ` --cacert ${join(folder, 'self.pem')}`
+  const at = (host: string) => `https://${host}:12000`
+  t.same(curlTarget(self.query, at('127.0.0.1')), { url: at('127.0.0.1'), options: trust })
+  t.same(curlTarget(self.query, at('[::1]')), {
+    url: at('node.example'),
+    options: `${trust} --connect-to ::[::1]:12000`,
+  })
+  t.same(curlTarget(null, at('x')), { url: at('x'), options: '' })
   for (const [host, lines] of [
     ['0.0.0.0', 1],
     ['127.0.0.1', 0],
@@ -319,7 +325,8 @@ t.test('client certificates', { skip }, async (t) => {
   copyFileSync(clients.cert, caFile)
   const more = { SWITCHYARD_ADMIN_CLIENT_CA: caFile }
   const node = await watched(t, issue(folder, 'server', { by: ca }), more)
-  t.match(curlOptions(node.certificates.admin), / --cert CLIENT\.pem --key CLIENT\.key$/)
+  const { options } = curlTarget(node.certificates.admin, 'https://127.0.0.1:1')
+  t.match(options, / --cert CLIENT\.pem --key CLIENT\.key$/)
   t.equal(await shown(node.port, client), 'server')
   t.equal(await shown(node.port, stranger), '')
   t.equal(await shown(node.port), '')

@@ -50,7 +50,8 @@ export function issue(folder: string, name: string, wishes: Wishes = {}): Issued
     ...['-keyout', pair.key, '-out', request],
   )
   const extensions = join(folder, 'extensions.cnf')
-  if (!existsSync(extensions)) writeFileSync(extensions, 'subjectAltName=IP:127.0.0.1\n')
+  if (!existsSync(extensions))
+    writeFileSync(extensions, 'subjectAltName=IP:127.0.0.1,DNS:node.example\n')
   const signer =
     by === undefined
       ? ['-signkey', pair.key]
