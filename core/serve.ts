@@ -90,8 +90,8 @@ class ServingNode {
     this.#config = config
     this.#channel = channel
     this.#logger = logger
-    const cores = coresForModels(availableParallelism(), config.processes ?? 1)
-    const witnessFile = config.witnessFile ?? null
+    const cores = coresForModels(availableParallelism(), config.processes)
+    const { witnessFile } = config
     this.#engine = new Engine({
       recorder: this.#recorder,
       logger,
@@ -108,7 +108,7 @@ class ServingNode {
     switch (message.kind) {
       case 'desired':
         this.#revision = message.state.revision
-        await this.#engine.apply(message.state, message.stopped ?? [])
+        await this.#engine.apply(message.state, message.stopped)
         return
       case 'listen':
         await this.#listen()
@@ -142,12 +142,12 @@ class ServingNode {
   async #retire(): Promise<void> {
     if (this.#retiring || this.#stopping) return
     this.#retiring = true
+    const deadlineMs = nowMs() + Math.max(this.#config.drainMs, RETIRE_MS_MIN)
     await quietTurn(QUIET_WAIT_MS)
     this.#listener?.leave()
     const connections = () => this.#listener?.connections() ?? 0
     this.#channel.send({ kind: 'retired', connections: connections() })
     this.#logger.info({ connections: connections() }, 'retiring')
-    const deadlineMs = nowMs() + Math.max(this.#config.drainMs, RETIRE_MS_MIN)
     while (connections() > 0 && nowMs() < deadlineMs && !this.#stopping) await sleep(POLL_MS)
     if (this.#stopping) return // stop() goes on from here, and is shorter.
     this.#stopping = true
