@@ -64,20 +64,23 @@ interface Run {
 }
 
 export interface ClosableForge extends Forge {
-  /** Ends what runs, at once; its bundles are refused. */
+  /** Ends what runs, at once; its bundles and all that follow are refused. */
   close(): void
 }
 
 export function createForge(options: ForgeOptions): ClosableForge {
   const running = new Map<ChildProcess, Run>()
+  let closed = false
   return {
     close() {
+      closed = true
       for (const [child, run] of running) {
         run.ended = 'node stops'
         killGroup(child)
       }
     },
-    run(request, archiveBytes, listener) {
+    async run(request, archiveBytes, listener) {
+      if (closed) return refusal('ERR_STOPPING', 'the import was given up')
       const job: Job = {
         request,
         listener,

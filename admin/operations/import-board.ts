@@ -90,6 +90,7 @@ export class ImportTask implements ImportStatus {
 
 export class ImportBoard {
   readonly #running = new Set<ImportTask>()
+  readonly #ended = new Set<() => void>()
   readonly #space: DiskSpace
   readonly #logger: Logger
 
@@ -124,7 +125,20 @@ export class ImportBoard {
       clearInterval(timer)
       this.#running.delete(task)
       task.space.release()
+      if (this.count === 0) for (const tell of this.#ended) tell()
     }
+  }
+
+  /** Settles when none is under way any more, or after a while. */
+  async whenIdle(limitMs: number): Promise<void> {
+    if (this.count === 0) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, limitMs)
+      this.#ended.add(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
   }
 
   /** The newest of this name. */

@@ -147,6 +147,8 @@ function createOperations(context: Context) {
     uploadGeneration: async (upload: Incoming) =>
       views.generationSummaryView(context, await uploadGeneration(context, upload)),
     importsRunning: () => context.imports.count,
+    /** After what they wait for was ended: until what they had staged is gone. */
+    importsEnded: (limitMs: number) => context.imports.whenIdle(limitMs),
     deleteGeneration: (ref: GenerationRef, actor: string) =>
       generations.deleteGeneration(context, ref, actor),
     preloadGeneration: (ref: GenerationRef) => generations.preloadGeneration(context, ref),
