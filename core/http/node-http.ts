@@ -56,6 +56,8 @@ export class NodeHttpServer {
   readonly #handler: StreamingHandler
   /** Open connections and how many of their requests wait for an answer. */
   readonly #connections = new Map<Duplex, number>()
+  /** Below TLS, so with those whose handshake has not come to its end. */
+  readonly #sockets = new Set<Duplex>()
   /** Connections that were let in by what is no longer true; each ends with its answer. */
   readonly #outdated = new WeakSet<Duplex>()
   #tls: TlsMaterial | null
@@ -139,12 +141,19 @@ export class NodeHttpServer {
     this.#context.closing = true
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     for (const [socket, waiting] of this.#connections) if (waiting === 0) socket.destroy()
-    const timer = setTimeout(() => this.#server.closeAllConnections(), drainMs)
+    const timer = setTimeout(() => {
+      this.#server.closeAllConnections()
+      for (const socket of this.#sockets) socket.destroy()
+    }, drainMs)
     await closed
     clearTimeout(timer)
   }
 
   #wire(connectionEvent: 'connection' | 'secureConnection'): void {
+    this.#server.on('connection', (socket: Duplex) => {
+      this.#sockets.add(socket)
+      socket.on('close', () => this.#sockets.delete(socket))
+    })
     this.#server.on(connectionEvent, (socket: Duplex) => {
       this.#connections.set(socket, 0)
       socket.on('close', () => this.#connections.delete(socket))

@@ -5,9 +5,11 @@
  */
 
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -235,4 +237,12 @@ t.test('TLS', { skip }, async (t) => {
   const startedMs = performance.now()
   await server.close(5_000)
   t.ok(performance.now() - startedMs < 1_000, 'an idle connection does not hold it up')
+
+  const again = await NodeHttpServer.listen({ ...COMMON, ...tls, budget }, handler)
+  const silent = connect(again.port, '127.0.0.1')
+  t.teardown(() => silent.destroy())
+  await once(silent, 'connect')
+  await sleep(20)
+  await again.close(100)
+  t.ok(performance.now() - startedMs < 2_000, 'nor one that never finishes its handshake')
 })
