@@ -5,8 +5,7 @@
  * durable before anything else learns of it. How lmdb itself must be used is in lmdb-env.ts.
  */
 
-import { statfs } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { LIMITS } from '../../core/config/limits.ts'
@@ -32,6 +31,7 @@ import { appendDurably } from './files.ts'
 import { commitDurably, openEnv, type StoreEnv } from './lmdb-env.ts'
 import { type Change, COPY_JOURNAL_MAX, Mirror, type Snapshot } from './mirror.ts'
 import type { JournalEntry, StateRecord } from './records.ts'
+import { Reserve } from './reserve.ts'
 import type { StateChange, StateStore } from './state-store.ts'
 import { Tally, type Totals, totalsOf } from './totals.ts'
 
@@ -54,6 +54,7 @@ export interface WriteWatcher {
 export class LmdbStore implements StateStore {
   readonly #env: StoreEnv
   readonly #directory: string
+  readonly #reserve: Reserve
   readonly #entriesMax: number
   readonly #trimEvery: number
   readonly #writes = new SerialQueue()
@@ -67,6 +68,7 @@ export class LmdbStore implements StateStore {
   private constructor(env: StoreEnv, directory: string, entriesMax: number) {
     this.#env = env
     this.#directory = directory
+    this.#reserve = new Reserve(directory, join(dirname(directory), 'reserve'))
     this.#entriesMax = entriesMax
     this.#trimEvery = Math.ceil(entriesMax * TRIM_SHARE)
   }
@@ -189,9 +191,16 @@ export class LmdbStore implements StateStore {
   }
 
   async #checkSpace(change: Pick<StateChange, 'puts' | 'removes'>): Promise<void> {
-    if (change.puts.length === 0 && change.removes.length > 0) return
-    const { bavail, bsize } = await statfs(this.#directory)
-    if (bavail * bsize < FREE_BYTES_MIN) throw new AppError('ERR_DISK_FULL')
+    if (change.puts.length === 0 && change.removes.length > 0) {
+      await this.#reserve.giveUpIfNeeded()
+      return
+    }
+    const free = await this.#reserve.freeBytes()
+    if (free < FREE_BYTES_MIN) {
+      const detail = `${free} bytes are free, the state takes changes from ${FREE_BYTES_MIN} on`
+      throw new AppError('ERR_DISK_FULL', detail)
+    }
+    await this.#reserve.keep(free, FREE_BYTES_MIN)
   }
 
   async #write(wish: Omit<Change, 'seq'> & { readonly seq?: number }): Promise<void> {
@@ -218,7 +227,9 @@ export class LmdbStore implements StateStore {
       this.#hasFailed = false
     } catch (error) {
       this.#hasFailed = true
-      throw await writeFailure(error)
+      const cause = await causeOf(error)
+      const isFull = await this.#reserve.saysFull(cause)
+      throw new AppError(isFull ? 'ERR_DISK_FULL' : 'ERR_STORE_FAILED', messageOf(cause))
     }
   }
 
@@ -258,10 +269,7 @@ function totalsOfAll(env: StoreEnv): Totals {
 }
 
 /** lmdb says that a commit failed; why is in a second promise, which also must not go unhandled. */
-async function writeFailure(error: unknown): Promise<AppError> {
+async function causeOf(error: unknown): Promise<unknown> {
   const hasCause = typeof error === 'object' && error !== null && 'commitError' in error
-  const cause = hasCause ? await Promise.resolve(error.commitError).catch((e: unknown) => e) : error
-  const message = messageOf(cause)
-  const full = /no space left|ENOSPC|MDB_MAP_FULL/i.test(message)
-  return new AppError(full ? 'ERR_DISK_FULL' : 'ERR_STORE_FAILED', message)
+  return hasCause ? Promise.resolve(error.commitError).catch((e: unknown) => e) : error
 }
