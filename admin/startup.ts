@@ -190,7 +190,7 @@ async function openParts(
   opened.onClose(() => forge.close())
 
   const { keepPreviousMs, drainMs } = config
-  const { store, copies, isRebuilt: stateIsOlder } = state
+  const { store, copies, mayBeOlder: stateIsOlder } = state
   const kept = { store, copies, stateIsOlder }
   const common = { ...kept, home, forge, metrics, logger, keepPreviousMs, drainMs }
   const operations = await openOperations({ ...common, serving: fleet, certificates })

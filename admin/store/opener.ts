@@ -12,8 +12,8 @@ import type { Home } from './home.ts'
 import { LmdbStore } from './lmdb-store.ts'
 import { createEmpty, rebuild } from './rebuild.ts'
 import { IN_VAIN_MAX, Starts } from './starts.ts'
-import { StateCopies } from './state-copies.ts'
-import { copiesFolder, copyNames, readCopy, type StateCopy } from './state-copy.ts'
+import { putAside, StateCopies } from './state-copies.ts'
+import { copiesFolder, copyNames, readCopy, type StateCopy, seqOfName } from './state-copy.ts'
 import { askStoreChild } from './store-child.ts'
 import { freeBytes, prepareFiles, type StoreFile, storeFile } from './store-files.ts'
 
@@ -27,8 +27,10 @@ export interface OpenedState {
   readonly copies: StateCopies
   /** There was none: this is the first start in this directory. */
   readonly isNew: boolean
-  /** It was made from a copy, so it may know less than was acknowledged. */
+  /** It was made from a copy. */
   readonly isRebuilt: boolean
+  /** It may know less than was acknowledged. */
+  readonly mayBeOlder: boolean
   /** Closes all of it, with a last copy. */
   close(): Promise<void>
 }
@@ -52,19 +54,22 @@ export async function openState(input: OpenStateInput): Promise<OpenedState> {
   for (const { name, reason } of found.bad) {
     logger.error({ name, reason }, 'a copy of the state is damaged and cannot be used')
   }
+  const isOlder = isKnownOlder(verdict, found, logger)
   const starts = await Starts.open(home.root)
   const decision = await decide(home, verdict, { found, starts })
   if (decision.kind === 'rebuild') {
     await rebuild({ home, found, reason: decision.reason, seqMin: decision.seqMin, logger })
   }
   if (decision.kind === 'create') await createEmpty(home)
+  await putAside(home.root, found)
   await starts.begin(decision.writes, decision.kind === 'rebuild' && decision.isSuspicion)
   const store = await LmdbStore.open(home.state)
-  return opened(input, store, { decision, found, starts })
+  return opened(input, store, { decision, isOlder, found, starts })
 }
 
 interface Opening {
   readonly decision: Decision
+  readonly isOlder: boolean
   readonly found: FoundCopies
   readonly starts: Starts
 }
@@ -72,7 +77,7 @@ interface Opening {
 async function opened(
   { home, logger }: OpenStateInput,
   store: LmdbStore,
-  { decision, found, starts }: Opening,
+  { decision, isOlder, found, starts }: Opening,
 ): Promise<OpenedState> {
   const isCurrent = found.newest?.copy.writes === store.totals.writes
   const copying = StateCopies.open({ root: home.root, source: store, logger, isCurrent })
@@ -86,8 +91,19 @@ async function opened(
     await store.close()
     await starts.end()
   }
-  const isNew = decision.kind === 'create'
-  return { store, copies, isNew, isRebuilt: decision.kind === 'rebuild', close }
+  const isRebuilt = decision.kind === 'rebuild'
+  const mayBeOlder = isRebuilt || isOlder
+  return { store, copies, isNew: decision.kind === 'create', isRebuilt, mayBeOlder, close }
+}
+
+/** A copy that is damaged still tells by its name how far the state had come. */
+function isKnownOlder(verdict: Verdict, { bad }: FoundCopies, logger: Logger): boolean {
+  if (verdict.kind !== 'ok') return false
+  const newest = Math.max(0, ...bad.map(({ name }) => seqOfName(name) ?? 0))
+  if (newest <= verdict.seq) return false
+  const fields = { newest, seq: verdict.seq }
+  logger.error(fields, 'the state is older than a copy of it that is damaged: changes are lost')
+  return true
 }
 
 type Verdict =
@@ -99,7 +115,10 @@ type Verdict =
 export async function look(home: Home): Promise<Verdict> {
   const file = await storeFile(home.state)
   if (file.kind !== 'file') return file
-  const answer = await askStoreChild(await walkTask(home, file), file.bytes)
+  const task = await walkTask(home, file)
+  const answer = await askStoreChild(task, file.bytes)
+  // Still there when the child died over it.
+  if (task.trial !== null) await rm(task.trial, { recursive: true, force: true })
   if (answer.kind === 'unknown') {
     throw new AppError('ERR_STORE_FAILED', `${file.path} cannot be checked: ${answer.reason}`)
   }

@@ -48,7 +48,7 @@ export async function rebuild(input: RebuildInput): Promise<void> {
   const entry = entryOf({ seq: seqSeen + 1, action: 'rebuildState', after })
   const { size } = await stat(path)
   const staged = await built(home, { copy: path, entry, writesMin: copy.writes }, size)
-  const aside = await setAside(home, staged, found)
+  const aside = await setAside(home, staged)
   await moveIn(home, staged)
   const lost = lossText(copy, seqSeen)
   const fields = { reason, copy: name, savedOn, services: countOf(copy), lost, aside }
@@ -90,19 +90,16 @@ export async function moveIn(home: Home, staged: string): Promise<void> {
   await rm(staged, { recursive: true, force: true })
 }
 
-/** Keeps the damaged store and copies; the exported journal goes on in the new one. */
-async function setAside(home: Home, staged: string, found: FoundCopies): Promise<string | null> {
+/** Keeps the damaged store; the exported journal goes on in the new one. */
+async function setAside(home: Home, staged: string): Promise<string | null> {
   const left = (await readdir(home.state)).filter((name) => name !== 'lock.mdb')
-  if (left.length === 0 && found.bad.length === 0) return null
+  if (left.length === 0) return null
   const stamp = new Date(wallMs()).toISOString().replace(/[-:]/g, '').replace('.', '-')
   const aside = join(home.root, `${ASIDE}${stamp}`)
   const exported = join(home.state, 'journal.jsonl')
   if (await exists(exported)) await copyFile(exported, join(staged, 'journal.jsonl'))
   await rename(home.state, aside)
   await mkdir(home.state, { mode: 0o700 })
-  for (const { name } of found.bad) {
-    await rename(join(copiesFolder(home.root), name), join(aside, name))
-  }
   await syncPath(home.root)
   return aside
 }

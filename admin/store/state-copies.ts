@@ -6,7 +6,7 @@
  * ask nobody, can see whether it has all; and removing a file works on a full disk too.
  */
 
-import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
@@ -15,12 +15,14 @@ import { SerialQueue } from '../serial.ts'
 import { syncPath } from './files.ts'
 import type { WriteWatcher } from './lmdb-store.ts'
 import type { Snapshot } from './mirror.ts'
+import type { FoundCopies } from './opener.ts'
 import { copiesFolder, copyName, copyNames, copyPieces } from './state-copy.ts'
 
 /** With the time of writing it stays below a second, and a burst of changes costs one copy. */
 const DELAY_MS = 700
 const RETRY_MS = 5_000
 const KEPT = 3
+const DAMAGED = '.damaged'
 
 export interface CopySource {
   snapshot(): Snapshot
@@ -159,6 +161,18 @@ export class StateCopies implements WriteWatcher {
   async #prune(newest: string): Promise<void> {
     const others = (await copyNames(this.#folder)).filter((name) => name !== newest)
     for (const name of others.slice(KEPT - 1)) await rm(join(this.#folder, name), { force: true })
+    const damaged = (await readdir(this.#folder)).filter((name) => name.endsWith(DAMAGED)).sort()
+    for (const name of damaged.slice(0, -KEPT)) {
+      await rm(join(this.#folder, name), { recursive: true, force: true })
+    }
+  }
+}
+
+/** Copies that are no good: out of the way of the good ones, for a name says which is newest. */
+export async function putAside(root: string, { bad }: Pick<FoundCopies, 'bad'>): Promise<void> {
+  const folder = copiesFolder(root)
+  for (const { name } of bad) {
+    await rename(join(folder, name), join(folder, `${name}${DAMAGED}`)).catch(() => {})
   }
 }
 
