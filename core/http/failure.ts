@@ -28,6 +28,14 @@ const OF_STATUS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
   503: TRY_AGAIN,
 }
 
+/**
+ * A request that hangs may cost its process, which is then replaced: the caller that comes back
+ * must meet the new one, and on the same connection it never would.
+ */
+export function endsConnection(status: number): boolean {
+  return status === 504
+}
+
 export function failureAnswer(error: AppError, options: FailureOptions = {}): FailureAnswer {
   const body = JSON.stringify(errorBody(error, options.requestId ?? newRequestId()))
   return { status: error.status, body, headers: { ...OF_STATUS[error.status], ...options.headers } }

@@ -12,7 +12,7 @@ import { assert } from '../base/assert.ts'
 import { AppError } from '../base/errors.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange } from './exchange.ts'
-import { failureAnswer } from './failure.ts'
+import { endsConnection, failureAnswer } from './failure.ts'
 
 /** How long the rest of a refused body is read, so that the caller gets to see the answer. */
 const LINGER_MS = 2_000
@@ -194,7 +194,8 @@ export class NodeExchange implements StreamingExchange {
     } else if (answer.status !== 204) {
       headers['Content-Length'] = 0
     }
-    if (this.#context.closing) headers['Connection'] = 'close'
+    const close = this.#context.closing || endsConnection(answer.status)
+    if (close) headers['Connection'] = 'close'
     return Object.assign(headers, answer.headers)
   }
 

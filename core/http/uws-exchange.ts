@@ -13,7 +13,7 @@ import { AppError } from '../base/errors.ts'
 import { LIMITS } from '../config/limits.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange } from './exchange.ts'
-import { failureAnswer } from './failure.ts'
+import { endsConnection, failureAnswer } from './failure.ts'
 import type { HeaderScan } from './header-scan.ts'
 
 interface UwsSettings {
@@ -212,18 +212,19 @@ export class UwsExchange implements Exchange {
   ): void {
     if (this.#done) return
     this.#finish()
+    const close = this.#context.closing || endsConnection(status)
     this.#res.cork(() => {
       this.#writeHead(status, contentType, headers)
       if (status === 204) {
         // With an argument, even undefined, it writes a length, which a 204 must not have.
-        if (this.#context.closing) this.#res.writeHeader('Connection', 'close')
+        if (close) this.#res.writeHeader('Connection', 'close')
         this.#res.endWithoutBody()
       } else if (this.method === 'HEAD') {
-        this.#res.endWithoutBody(Buffer.byteLength(body), this.#context.closing)
+        this.#res.endWithoutBody(Buffer.byteLength(body), close)
       } else if (body.length > AT_ONCE_CHARS) {
         this.#sendLarge(typeof body === 'string' ? Buffer.from(body) : body)
       } else {
-        this.#res.end(body, this.#context.closing)
+        this.#res.end(body, close)
       }
     })
   }
