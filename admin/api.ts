@@ -78,7 +78,7 @@ function nodeInfo(options: AdminOptions, startedAtS: number): NodeInfo {
     nodeVersion: process.versions.node,
     uptimeS: process.uptime(),
     services: operations.listServices().length,
-    imports: operations.importsRunning(),
+    imports: operations.imports.count,
     generationsLoaded: generations.filter(({ state }) => state === 'warm' || state === 'active')
       .length,
     serveReplacements: { ...NO_REPLACEMENTS, ...replacements },

@@ -119,6 +119,7 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   const url = urlOf(config.tlsCert !== null, config.host, queryPort)
   const adminUrl = urlOf(config.adminTlsCert !== null, config.adminHost, admin.port)
   if (config.demo ?? parts.state.isNew) await demo(options, parts)
+  operations.checkContents()
   return {
     url,
     adminUrl,
@@ -198,7 +199,7 @@ async function openParts(
   opened.onClose(async () => {
     // Imports end with their forge, and take what they had staged with them.
     forge.close()
-    await operations.importsEnded(IMPORTS_END_MS)
+    await operations.imports.whenIdle(IMPORTS_END_MS)
   })
   return { home, state, forge, metrics, fleet, operations, certificates }
 }

@@ -48,7 +48,9 @@ const ALLOCATOR = { MALLOC_ARENA_MAX: '4' }
 
 interface Job {
   readonly request: ForgeRequest
-  readonly timeMs: number
+  /** For a bundle of so many bytes; each half of the work, unpacking and trying, has it anew. */
+  readonly timeMs: (bytes: number) => number
+  readonly archiveBytes: number
   readonly memoryBytes: number
   readonly listener: ForgeListener
 }
@@ -58,6 +60,8 @@ interface Run {
   phase: ForgePhase | null
   detail: string
   answer: ForgeOutcome | null
+  /** How long the present half of the work may take. */
+  limitMs: number
   /** Why the client ended it; null: it did not. */
   ended: 'over time' | 'over memory' | 'node stops' | null
   readonly stderr: StderrTail
@@ -84,7 +88,8 @@ export function createForge(options: ForgeOptions): ClosableForge {
       const job: Job = {
         request,
         listener,
-        timeMs: options.timeMs + (1000 * archiveBytes) / LIMITS.forgeBytesPerS,
+        archiveBytes,
+        timeMs: (bytes) => options.timeMs + (1000 * bytes) / LIMITS.forgeBytesPerS,
         memoryBytes: Math.max(options.memoryBytesMin, 4 * archiveBytes + 2 * GIB),
       }
       return runOne(options, job, running)
@@ -99,19 +104,23 @@ function runOne(
 ): Promise<ForgeOutcome> {
   const { archive, directory } = job.request
   const stderr = new StderrTail([archive, directory])
-  const run: Run = { phase: null, detail: '', answer: null, ended: null, stderr }
+  const limitMs = job.timeMs(job.archiveBytes)
+  const run: Run = { phase: null, detail: '', answer: null, limitMs, ended: null, stderr }
   return new Promise((resolve) => {
     const child = startForge(options, job)
-    const stopWatching = limit(options, job, child, run)
+    const limits = limit(options, job, child, run)
     running.set(child, run)
     const end = (how: string): void => {
-      stopWatching()
+      limits.stop()
       running.delete(child)
       const outcome = run.answer ?? verdict(job, run, how)
       logEnd(options.logger, job, outcome, how)
       resolve(outcome)
     }
-    child.on('message', (message: ForgeMessage) => receive(child, job, run, message))
+    child.on('message', (message: ForgeMessage) => {
+      if (message.kind === 'phase') limits.follow(message)
+      receive(child, job, run, message)
+    })
     child.stderr?.setEncoding('utf8').on('data', (text: string) => stderr.add(text))
     child.once('exit', (code, signal) => {
       // What it started goes with it. The last words and the answer may still be in the pipes.
@@ -129,7 +138,8 @@ function runOne(
 
 function startForge(options: ForgeOptions, job: Job): ChildProcess {
   const { prlimit, setpriv, entry } = options
-  const cpuS = Math.ceil(job.timeMs / 1000) * options.cores
+  // For both halves, and for a bundle that unpacks to more than its archive.
+  const cpuS = Math.ceil((2 * job.timeMs(2 * job.archiveBytes)) / 1000) * options.cores
   const command = [
     ...(prlimit === null
       ? []
@@ -150,20 +160,40 @@ function startForge(options: ForgeOptions, job: Job): ChildProcess {
   return child
 }
 
+interface Limits {
+  follow(message: Extract<ForgeMessage, { kind: 'phase' }>): void
+  stop(): void
+}
+
 /** Time by a timer; memory by the kernel, or by looking where it cannot. */
-function limit(options: ForgeOptions, job: Job, child: ChildProcess, run: Run): () => void {
+function limit(options: ForgeOptions, job: Job, child: ChildProcess, run: Run): Limits {
   const over = (why: 'over time' | 'over memory'): void => {
     run.ended = why
     killGroup(child)
   }
-  const timer = setTimeout(() => over('over time'), job.timeMs)
+  const arm = () => setTimeout(() => over('over time'), run.limitMs)
+  let timer = arm()
+  let bytes = job.archiveBytes
+  const rearm = (): void => {
+    clearTimeout(timer)
+    run.limitMs = job.timeMs(bytes)
+    timer = arm()
+  }
   const stopWatching =
     options.prlimit === null
       ? watchMemory(child, job.memoryBytes, () => over('over memory'))
       : (): void => {}
-  return () => {
-    clearTimeout(timer)
-    stopWatching()
+  return {
+    follow({ phase, progress }) {
+      if (progress !== null && progress.totalBytes > bytes) {
+        bytes = progress.totalBytes
+        rearm()
+      } else if (phase === 'checking') rearm()
+    },
+    stop() {
+      clearTimeout(timer)
+      stopWatching()
+    },
   }
 }
 
@@ -189,7 +219,7 @@ function verdict(job: Job, run: Run, how: string): ForgeOutcome {
   const who = 'the process that tried the model'
   if (run.ended === 'node stops') return refusal('ERR_STOPPING', 'the import was given up')
   if (run.ended === 'over time' || how === 'SIGXCPU') {
-    const seconds = Math.round(job.timeMs / 100) / 10
+    const seconds = Math.round(run.limitMs / 100) / 10
     return refusal('ERR_MODEL_LIMITS', `${who} did not finish within ${seconds} s: ended ${when}`)
   }
   if (run.ended === 'over memory' || run.stderr.saysOutOfMemory()) {

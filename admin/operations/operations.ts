@@ -13,6 +13,7 @@ import { DiskSpace } from '../store/space.ts'
 import type { StateStore } from '../store/state-store.ts'
 import type { Certificates } from '../tls/certificates.ts'
 import { Catalog } from './catalog.ts'
+import { ContentCheck } from './content-check.ts'
 import { type Context, type OperationMetrics, SwitchTickets } from './context.ts'
 import * as generations from './generations.ts'
 import { type HealthView, healthView } from './health.ts'
@@ -43,6 +44,8 @@ export interface OperationsOptions {
   readonly space?: DiskSpace
   /** The store was put back to an earlier state: it may not know the newest generations. */
   readonly stateIsOlder?: boolean
+  /** How much of the files is read before anything is loaded; see content-check.ts. */
+  readonly bytesCheckedAtStart?: number
   /** For health. */
   readonly certificates?: Certificates
   readonly copies?: NonNullable<Context['copies']>
@@ -57,7 +60,13 @@ export async function openOperations(options: OperationsOptions): Promise<Operat
   // An empty state beside full directories is no crash of ours: somebody lost or removed it.
   const stateIsOlder = options.stateIsOlder === true || catalog.isEmpty()
   await recover({ home, catalog, logger, stateIsOlder })
-  const operations = createOperations(contextOf(options, catalog))
+  const { bytesCheckedAtStart: bytesAtStart } = options
+  const check = new ContentCheck({
+    ...{ home, catalog, logger },
+    ...(bytesAtStart === undefined ? {} : { bytesAtStart }),
+  })
+  await check.atStart()
+  const operations = createOperations(contextOf(options, catalog), check)
   operations.publish()
   return operations
 }
@@ -100,17 +109,24 @@ function tidyUp(context: Context): Promise<void> {
   return keys.saveKeyUse(context)
 }
 
-function createOperations(context: Context) {
+function createOperations(context: Context, check: ContentCheck) {
   const { catalog, publisher } = context
   const upkeep = setInterval(() => void tidyUp(context), UPKEEP_EVERY_MS)
   upkeep.unref()
   return {
     /** Sends the desired state as it is; returns its revision. */
     publish: () => publisher.publish(),
+    /** Once the node is ready: reads the files that were not read at start. */
+    checkContents: () =>
+      check.afterwards({
+        isHeld: ({ serviceId, id }) => publisher.isHeld({ serviceId, generationId: id }),
+        publish: () => void publisher.publish(),
+      }),
     /** No timer is left afterwards; the store is closed by its owner. */
     close: async () => {
       publisher.close()
       clearInterval(upkeep)
+      await check.close()
       await tidyUp(context)
     },
 
@@ -143,12 +159,9 @@ function createOperations(context: Context) {
     },
     importGeneration: async (request: ImportRequest) =>
       views.generationSummaryView(context, await importGeneration(context, request)),
-    /** Takes the upload's stream before its first await, unless it refuses it. */
     uploadGeneration: async (upload: Incoming) =>
       views.generationSummaryView(context, await uploadGeneration(context, upload)),
-    importsRunning: () => context.imports.count,
-    /** After what they wait for was ended: until what they had staged is gone. */
-    importsEnded: (limitMs: number) => context.imports.whenIdle(limitMs),
+    imports: context.imports,
     deleteGeneration: (ref: GenerationRef, actor: string) =>
       generations.deleteGeneration(context, ref, actor),
     preloadGeneration: (ref: GenerationRef) => generations.preloadGeneration(context, ref),

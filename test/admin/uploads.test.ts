@@ -108,7 +108,7 @@ t.test('two uploads that only fit one after the other', async (t) => {
   t.notOk(continued, 'its body was not asked for')
   first.destroy()
   await until(() => staged().length === 0)
-  await until(() => operations.importsRunning() === 0)
+  await until(() => operations.imports.count === 0)
   const third = begin({ 'content-length': bytes }, '?generationId=v2')
   third.end(padded(bytes))
   t.equal((await answerTo(third))[0], 200, 'there is room once the first has left')
@@ -163,12 +163,12 @@ t.test('an upload that stalls is told so, and leaves nothing', async (t) => {
       sent.write(padded(1000))
       await new Promise((resolve) => setTimeout(resolve, 60))
     }
-    t.equal(operations.importsRunning(), 1, 'a slow one goes on')
+    t.equal(operations.imports.count, 1, 'a slow one goes on')
     const [status, text] = await answerTo(sent)
     t.equal(status, 408, text)
     t.match(JSON.parse(text), { code: 'ERR_REQUEST_TIMEOUT', detailedMessage: /for 0\.3 s/ })
     t.same(staged(), [])
-    t.equal(operations.importsRunning(), 0)
+    t.equal(operations.imports.count, 0)
     sent.destroy()
   }
 })

@@ -361,7 +361,7 @@ export async function listenAdmin(
       uptimeS: 1,
       services: plane.operations.listServices().length,
       generationsLoaded: 0,
-      imports: plane.operations.importsRunning(),
+      imports: plane.operations.imports.count,
       serveReplacements: {},
       serveProcesses: {},
       stoppedEndpoints: [],

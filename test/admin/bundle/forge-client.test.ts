@@ -14,6 +14,7 @@ import { StderrTail } from '../../../admin/bundle/stderr-tail.ts'
 import type { ForgeOutcome } from '../../../admin/contracts.ts'
 import { nowMs } from '../../../core/base/clock.ts'
 import { SILENT } from '../../../core/base/logger.ts'
+import { LIMITS } from '../../../core/config/limits.ts'
 import { until } from '../../tools/waiting.ts'
 
 const GIB = 1024 ** 3
@@ -25,7 +26,8 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 let programs = 0
 
-const TESTING = `process.send({ kind: 'phase', phase: 'testing', detail: 'endpoint predict' })`
+const TESTING = `process.send({
+  kind: 'phase', phase: 'testing', detail: 'endpoint predict', progress: null })`
 
 interface Ran {
   readonly outcome: ForgeOutcome
@@ -120,6 +122,21 @@ t.test('a child that loops is killed at its time, with all that it started', asy
   const pid = Number(readFileSync(pidFile, 'utf8'))
   // The signal went to the whole group, but the kernel ends each process in its own time.
   await until(() => !runs(pid))
+})
+
+t.test('time for much to unpack is not taken from its models', async (t) => {
+  const said = (phase: string, totalBytes: number) =>
+    `process.send({ kind: 'phase', phase: '${phase}', detail: '',
+      progress: ${totalBytes === 0 ? null : `{ doneBytes: 0, totalBytes: ${totalBytes} }`} })`
+  const after = (ms: number, words: string) => `setTimeout(() => { ${words} }, ${ms})`
+  // A second for the bytes beside the one that every bundle has, and both again for the models.
+  const busy = `${said('unpacking', LIMITS.forgeBytesPerS)}
+    ${after(1_500, `${said('checking', 0)}; ${after(1_500, `${REFUSE}'in time' })`)}`)}`
+  const ran = await run(busy, { timeMs: 1_000 })
+  t.equal(detailOf(ran, 'ERR_BUNDLE_INVALID'), 'in time')
+  const slow = `${said('checking', 0)}; setInterval(() => {}, 1_000)`
+  const late = await run(slow, { timeMs: 500 })
+  t.match(detailOf(late, 'ERR_MODEL_LIMITS'), /did not finish within 0\.5 s/)
 })
 
 /** A zombie waits for its parent and runs no more. */

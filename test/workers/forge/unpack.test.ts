@@ -11,7 +11,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import t from 'tap'
 import { contentSha256 } from '../../../core/bundle/content.ts'
-import { manifestPath } from '../../../workers/forge/unpack.ts'
+import { manifestPath, unpack } from '../../../workers/forge/unpack.ts'
 import { unpacking } from '../../tools/unpacking.ts'
 import { type ZipEntry, type ZipOptions, zip } from '../../tools/zip-writer.ts'
 
@@ -132,4 +132,23 @@ t.test('archives of the tools that people have', async (t) => {
     if (result.kind === 'unpacked') hashes.add(contentSha256(result.files))
   }
   t.ok(hashes.size <= 1, 'all of them hold the same')
+})
+
+t.test('a bundle that has no room is refused before a byte of it is written', async (t) => {
+  const path = join(folder, 'no-room.zip')
+  const directory = join(folder, 'no-room')
+  mkdirSync(directory)
+  writeFileSync(path, zip([ok, { name: 'notes.txt', data: text }]))
+  const bytes = 2 + text.length
+  const told: number[] = []
+  const onProgress = (done: number): void => void told.push(done)
+  const detail = `unpacks to ${bytes} bytes; ${bytes - 1} are available`
+  await t.rejects(unpack(path, directory, { diskBytesMax: bytes - 1, onProgress }), {
+    code: 'ERR_DISK_FULL',
+    message: new RegExp(detail),
+  })
+  t.same(readdirSync(directory), [])
+  t.same(told, [])
+  t.match(await unpack(path, directory, { diskBytesMax: bytes, onProgress }), { kind: 'unpacked' })
+  t.same(told, [0, 2, bytes], 'progress from the first byte to the last')
 })
