@@ -17,6 +17,8 @@ const PICKS_MAX = 50
 /** A serving process whose control was killed leaves the port as soon as it notices. */
 const ORPHAN_WAIT_MS = 3_000
 const ORPHAN_POLL_MS = 50
+/** The program of a control, among the arguments of its process. */
+const CONTROL = /core\/main\.js$/
 
 export interface PortWish {
   readonly host: string
@@ -32,7 +34,7 @@ export async function whyNotFree(wish: PortWish): Promise<string | null> {
   const code = 'code' in error ? error.code : ''
   const at = `${wish.host} port ${wish.port}`
   if (code === 'EADDRINUSE') {
-    const pid = await holderOfPort(wish.port)
+    const pid = await holderOf((await inodesOf(wish.port)) ?? new Set())
     const who = pid === null ? 'another process' : `process ${pid}`
     return `${at} is in use by ${who}; choose another with ${wish.flag}`
   }
@@ -80,7 +82,7 @@ export async function pickPort(host: string): Promise<number> {
 async function tryToListenPatiently(wish: PortWish): Promise<Error | null> {
   const endMs = nowMs() + ORPHAN_WAIT_MS
   let error = await tryToListen(wish)
-  while (error !== null && nowMs() < endMs && (await isHeldByOrphan(wish.port))) {
+  while (error !== null && nowMs() < endMs && (await isLeft(wish.port))) {
     await sleep(ORPHAN_POLL_MS)
     error = await tryToListen(wish)
   }
@@ -95,16 +97,22 @@ function tryToListen({ host, port }: Omit<PortWish, 'flag'>): Promise<Error | nu
   })
 }
 
-/** By a serving process of a node whose control is gone. */
-async function isHeldByOrphan(port: number): Promise<boolean> {
-  const pid = await holderOfPort(port)
-  if (pid === null || !(await argumentsOf(pid)).includes('--role=serve')) return false
+/** Whoever held it is gone, or is a serving process of a node whose control is gone. */
+async function isLeft(port: number): Promise<boolean> {
+  const held = await inodesOf(port)
+  if (held === null || held.size === 0) return held !== null
+  const pid = await holderOf(held)
+  if (pid !== null && (await isOrphan(pid))) return true
+  // It may have ended while we looked.
+  const now = await inodesOf(port)
+  return ![...held].some((inode) => now?.has(inode) === true)
+}
+
+async function isOrphan(pid: number): Promise<boolean> {
+  if (!(await argumentsOf(pid)).includes('--role=serve')) return false
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  const parent = /^PPid:\s+(\d+)$/m.exec(status)?.[1]
-  const entry = (await argumentsOf(Number(parent ?? 0))).some((text) =>
-    /core\/main\.js$/.test(text),
-  )
-  return !entry
+  const parent = Number(/^PPid:\s+(\d+)$/m.exec(status)?.[1] ?? 0)
+  return !(await argumentsOf(parent)).some((text) => CONTROL.test(text))
 }
 
 async function argumentsOf(pid: number): Promise<string[]> {
@@ -112,9 +120,10 @@ async function argumentsOf(pid: number): Promise<string[]> {
   return text.split('\0')
 }
 
-async function holderOfPort(port: number): Promise<number | null> {
-  const rows = await listeners(port).catch(() => [])
-  return holderOf(new Set(rows.map(({ inode }) => inode)))
+/** Of the sockets that listen on the port; null where the system does not tell. */
+async function inodesOf(port: number): Promise<ReadonlySet<string> | null> {
+  const rows = await listeners(port).catch(() => null)
+  return rows === null ? null : new Set(rows.map(({ inode }) => inode))
 }
 
 /** Linux tells everyone who listens, but whose it is only to the same user or root. */

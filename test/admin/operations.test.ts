@@ -370,3 +370,28 @@ t.test('health names service and cause', async (t) => {
   await operations.disableService('other', 'me')
   t.equal(operations.health().status, 'HEALTHY', 'a disabled service is not ill')
 })
+
+t.test('an endpoint that does harm: health says how to get it back, and these do', async (t) => {
+  const plane = await deployed(t)
+  const { operations, serving } = plane
+  const endpoint = { serviceId: 's', endpointId: 'e', cause: 'hangs' } as const
+  const stop = (generationId: string): void => {
+    serving.stopped = [{ ...endpoint, generationId }]
+  }
+  stop('v1')
+  const why = 's: v1: endpoint e is stopped, its runs do not end; switch to v1 again to run it, '
+  const causes = [`${why}or import a better generation`]
+  t.match(operations.health(), { status: 'DEGRADED', details: { causes } })
+  await operations.switchTo(V1, 'me')
+  t.match(operations.health(), { status: 'HEALTHY', details: { serving: { stopped: [] } } })
+  stop('v1')
+  await operations.enableService('s', 'me')
+  t.same(serving.stopped, [], 'switched on again')
+  stop('v2')
+  t.equal(operations.health().status, 'HEALTHY', 'nobody calls that one')
+  await operations.preloadGeneration(V2)
+  t.same(serving.stopped, [], 'loaded again')
+  stop('v2')
+  await operations.deleteGeneration(V2, 'me')
+  t.same(serving.stopped, [], 'its name may come again')
+})

@@ -24,9 +24,7 @@ const INFO: NodeInfo = {
   imports: 1,
   serveReplacements: { died: 1, asked: 0 },
   serveProcesses: { starting: 0, serving: 1, retiring: 1 },
-  stoppedEndpoints: [
-    { serviceId: 'loops', generationId: 'g', endpointId: 'e', cause: 'hangs' },
-  ],
+  stoppedEndpoints: [{ serviceId: 'loops', generationId: 'g', endpointId: 'e', cause: 'hangs' }],
   processes: [
     { name: 'control', pid: 1, startedAtS: 1_700_000_000.25, residentBytes: 80_000_000 },
     { name: 'serve', pid: 2, startedAtS: 1_700_000_001, residentBytes: null },
@@ -226,7 +224,22 @@ t.test('Prometheus: histograms are cumulative and agree with the JSON', async (t
   const all = of('switchyard_requests_total', {}).reduce((sum, sample) => sum + sample.value, 0)
   t.equal(all, store.json().totalRequests)
   t.same(of('switchyard_active_requests', {})[0]?.value, 3)
+  t.equal(of('switchyard_serve_replacements_total', { reason: 'died' })[0]?.value, 1)
+  t.equal(of('switchyard_serve_replacements_total', { reason: 'asked' })[0]?.value, 0)
+  t.equal(of('switchyard_serve_processes', { state: 'retiring' })[0]?.value, 1)
+  const stopped = { service: 'loops', generation: 'g', endpoint: 'e', cause: 'hangs' }
+  t.equal(of('switchyard_endpoint_stopped', stopped)[0]?.value, 1)
   t.same(of('switchyard_process_resident_memory_bytes', {}).length, 1, 'unknown is absent, not 0')
+})
+
+t.test('what is going on is summed over the processes that live', async (t) => {
+  const { recorder, store } = filledStore()
+  store.add(recorder.drain({ activeRequests: 1, connections: 10 }), 2)
+  t.match(store.json(), { activeRequests: 4, connections: 17 })
+  store.add(recorder.drain({ activeRequests: 0, connections: 5 }), 1)
+  t.match(store.json(), { activeRequests: 1, connections: 15 })
+  store.disconnected(2)
+  t.match(store.json(), { activeRequests: 0, connections: 5 })
 })
 
 t.test('Prometheus: hostile label values stay values', async (t) => {
