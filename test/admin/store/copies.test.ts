@@ -1,6 +1,6 @@
 /**
- * Goal: less than a second after a change the whole state is in a file that proves itself; a back-up
- * can see whether it has all; a disk that takes nothing is told of once.
+ * Goal: less than a second after a change the whole state is in a file that proves itself; a
+ * back-up can see whether it has all; a disk that takes nothing is told of once.
  * Method: real files, a source of snapshots that the test holds, and one state of 10,000
  * generations for what it costs.
  */
