@@ -28,6 +28,8 @@ export class Catalog {
   readonly #keyByDigest = new Map<string, KeyRecord>()
   /** Generations whose files are not what their record says, and why; found at start. */
   readonly #quarantine = new Map<string, string>()
+  /** Those of which that was found out while they were in memory, where they stay. */
+  readonly #damaged = new Map<string, string>()
   #sequence = 0
 
   private constructor(store: StateStore) {
@@ -130,6 +132,16 @@ export class Catalog {
 
   endQuarantine(serviceId: string, generationId: string): void {
     this.#quarantine.delete(refKey({ serviceId, generationId }))
+    this.#damaged.delete(refKey({ serviceId, generationId }))
+  }
+
+  markDamaged(serviceId: string, generationId: string, reason: string): void {
+    this.#damaged.set(refKey({ serviceId, generationId }), reason)
+  }
+
+  /** What is wrong with the files of a generation that serves from memory, or null. */
+  damaged(serviceId: string, generationId: string): string | null {
+    return this.#damaged.get(refKey({ serviceId, generationId })) ?? null
   }
 
   /** Why the generation cannot be used, or null. */

@@ -126,7 +126,9 @@ async function commitSwitch(
 }
 
 function assertUsable(context: Context, ref: GenerationRef): void {
-  const reason = context.catalog.quarantined(ref.serviceId, ref.generationId)
+  const { catalog, publisher } = context
+  const damaged = publisher.isWarm(ref) ? null : catalog.damaged(ref.serviceId, ref.generationId)
+  const reason = catalog.quarantined(ref.serviceId, ref.generationId) ?? damaged
   if (reason !== null) throw new AppError('ERR_LOAD_FAILED', `${refKey(ref)}: ${reason}`)
 }
 

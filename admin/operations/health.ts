@@ -141,6 +141,8 @@ function generationHealth(
     return { down: true, causes: [`${generationId} failed: ${observed.reason ?? 'no reason'}`] }
   }
   const causes: string[] = []
+  const damaged = context.catalog.damaged(serviceId, generationId)
+  if (damaged !== null) causes.push(`${generationId}: ${damaged}`)
   if (observed.state === 'loading') causes.push(`${generationId} is loading`)
   if (observed.threadsLost > 0) {
     causes.push(`${generationId}: ${observed.threadsLost} of ${observed.threads} threads are lost`)

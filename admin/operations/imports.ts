@@ -132,8 +132,9 @@ async function commit(
   }
   const ref = { serviceId: present.serviceId, generationId: present.id }
   const isFailed = publisher.observed(ref)?.state === 'failed'
-  const isQuarantined = catalog.quarantined(present.serviceId, present.id) !== null
-  if (isFailed || isQuarantined) await repair(context, present, staged)
+  const { serviceId, id } = present
+  const known = catalog.quarantined(serviceId, id) ?? catalog.damaged(serviceId, id)
+  if (isFailed || known !== null) await repair(context, present, staged)
   return present
 }
 

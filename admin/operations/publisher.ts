@@ -97,6 +97,12 @@ export class Publisher {
     return state === 'warm' || state === 'active'
   }
 
+  /** In memory of serving, or on its way there. */
+  isHeld(ref: GenerationRef): boolean {
+    const state = this.observed(ref)?.state
+    return state !== undefined && state !== 'closed' && state !== 'failed'
+  }
+
   observed(ref: GenerationRef): ObservedGeneration | null {
     const generations = this.#options.serving.observed()?.generations ?? []
     return generations.find((observed) => refKey(observed) === refKey(ref)) ?? null
@@ -159,8 +165,6 @@ export class Publisher {
 
   #isPresent(ref: GenerationRef): boolean {
     // Wanted again meanwhile, by a preload for one: what is there now is to stay.
-    if (this.#published.has(refKey(ref))) return false
-    const state = this.observed(ref)?.state
-    return state !== undefined && state !== 'closed' && state !== 'failed'
+    return !this.#published.has(refKey(ref)) && this.isHeld(ref)
   }
 }

@@ -3,6 +3,7 @@
  * them. No digest and no secret is in any of them.
  */
 
+import type { GenerationRef } from '../../core/base/ids.ts'
 import type { ForgeReport } from '../../core/bundle/plan.ts'
 import type { ObservedGeneration } from '../../core/channel/messages.ts'
 import type {
@@ -104,6 +105,26 @@ export function serviceView(context: Context, record: ServiceRecord): ServiceVie
   }
 }
 
+export function generationSummaries(
+  context: Context,
+  serviceId: string,
+): readonly GenerationSummaryView[] {
+  context.catalog.service(serviceId)
+  const records = context.catalog.generations(serviceId)
+  return records.map((record) => generationSummaryView(context, record))
+}
+
+/** A generation, or the import that is to become one. */
+export function generationOrImportView(context: Context, ref: GenerationRef): GenerationView {
+  const { catalog, imports } = context
+  const { serviceId, generationId } = ref
+  catalog.service(serviceId)
+  const importing = imports.find(serviceId, generationId)
+  const present = catalog.findGeneration(serviceId, generationId)
+  if (present === null && importing !== null) return importingView(importing)
+  return generationView(context, catalog.generation(serviceId, generationId))
+}
+
 export function generationSummaryView(
   context: Context,
   record: GenerationRecord,
@@ -116,13 +137,14 @@ export function generationView(context: Context, record: GenerationRecord): Gene
   const { serviceId, id: generationId } = record
   const observed = context.publisher.observed({ serviceId, generationId })
   const quarantined = context.catalog.quarantined(serviceId, generationId)
+  const damaged = context.catalog.damaged(serviceId, generationId)
   const state = observed === null || observed.state === 'closed' ? 'imported' : observed.state
   return {
     ...generationSummaryView(context, record),
     endpoints: record.endpoints,
     preloaded: state === 'warm' || state === 'active' || state === 'draining',
     state: quarantined === null ? state : 'failed',
-    reason: quarantined ?? observed?.reason ?? null,
+    reason: quarantined ?? damaged ?? observed?.reason ?? null,
     proba: probaOf(context, record),
     sha256: record.sha256,
     bytes: record.bytes,
@@ -133,7 +155,7 @@ export function generationView(context: Context, record: GenerationRecord): Gene
 }
 
 /** A generation of which only the upload exists so far. */
-export function importingView(status: ImportStatus): GenerationView {
+function importingView(status: ImportStatus): GenerationView {
   return {
     generationId: status.generationId,
     active: false,
