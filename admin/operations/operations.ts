@@ -144,19 +144,8 @@ function createOperations(context: Context, check: ContentCheck) {
     enableService: (id: string, actor: string) => services.enableService(context, id, actor),
     disableService: (id: string, actor: string) => services.disableService(context, id, actor),
 
-    listGenerations: (serviceId: string) => {
-      catalog.service(serviceId)
-      return catalog
-        .generations(serviceId)
-        .map((record) => views.generationSummaryView(context, record))
-    },
-    getGeneration: ({ serviceId, generationId }: GenerationRef) => {
-      catalog.service(serviceId)
-      const importing = context.imports.find(serviceId, generationId)
-      const present = catalog.findGeneration(serviceId, generationId)
-      if (present === null && importing !== null) return views.importingView(importing)
-      return views.generationView(context, catalog.generation(serviceId, generationId))
-    },
+    listGenerations: (serviceId: string) => views.generationSummaries(context, serviceId),
+    getGeneration: (ref: GenerationRef) => views.generationOrImportView(context, ref),
     importGeneration: async (request: ImportRequest) =>
       views.generationSummaryView(context, await importGeneration(context, request)),
     uploadGeneration: async (upload: Incoming) =>

@@ -45,7 +45,7 @@ const DOCS: Readonly<Record<OperationId, Doc>> = {
   importGeneration: {
     summary: 'Import a bundle; the same content again answers 200 again',
     answer: 'GenerationSummary',
-    errors: [400, 404, 409, 413, 415, 422, 507],
+    errors: [400, 404, 408, 409, 413, 415, 422, 507],
   },
   getGeneration: {
     summary: 'Generation details, also while it is imported',
@@ -103,12 +103,13 @@ const DESCRIPTIONS: Readonly<Record<number, string>> = {
   401: 'Unauthorized',
   403: 'The key may not do this, or the request comes from another web origin',
   404: 'Not found',
+  408: 'The body stopped coming',
   409: 'In conflict with what is there',
   413: 'Over the limit of size',
   415: 'Of a kind that cannot be read',
   422: 'The bundle is well formed but cannot be loaded or failed its test queries',
   503: 'Not applied, or not ready; try again',
-  507: 'No space left',
+  507: 'No space left, or the disk cannot be written to',
 }
 
 export function openApiDocument(version: string): object {

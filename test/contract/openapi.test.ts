@@ -31,7 +31,7 @@ interface Operation {
 const BESIDE: Readonly<Record<string, readonly number[]>> = {
   // Every operation but health needs a key, also where the document names no 401.
   '*': [401, 403],
-  importGeneration: [409, 413, 415, 422, 507],
+  importGeneration: [408, 409, 413, 415, 422, 507],
   deleteGeneration: [409],
   switchGeneration: [409, 422],
   preloadGeneration: [422],
