@@ -14,7 +14,6 @@ import type { ContentFile } from '../../core/bundle/content.ts'
 import { documentOf, openDocument } from '../store/checked-document.ts'
 import { contentFiles, filesFault } from '../store/contents.ts'
 import { recordOf } from '../store/entries.ts'
-import { unseal } from '../store/envelope.ts'
 import { mkdirDurably, syncPath, writeDurably } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import { parseCopy, type StateCopy } from '../store/state-copy.ts'
@@ -43,8 +42,8 @@ export interface Backup extends BackupContent {
 }
 
 export function generationsOf(state: StateCopy): GenerationRecord[] {
-  return state.records.flatMap(({ key, text }) => {
-    const item = recordOf(key, unseal(key, text))
+  return state.records.flatMap(({ key, value }) => {
+    const item = recordOf(key, value)
     return item.kind === 'generation' ? [item.record] : []
   })
 }

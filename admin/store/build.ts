@@ -23,8 +23,9 @@ export interface Building {
 export async function build(building: Building): Promise<void> {
   const { directory, copy, entry } = building
   const state = copy === null ? null : await goodCopy(copy)
-  const journal = [...(state?.journal ?? []), ...(entry === null ? [] : [sealedEntry(entry)])]
-  const all = [...(state?.records ?? []), ...journal]
+  const copied = [...(state?.records ?? []), ...(state?.journal ?? [])]
+  const all = copied.map(({ key, value }) => sealed(key, value))
+  if (entry !== null) all.push(sealedEntry(entry))
   const tally = new Tally()
   for (const one of all) tally.add(one)
   const seq = entry?.seq ?? state?.seq ?? 0

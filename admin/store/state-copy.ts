@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { messageOf } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
 import { documentPieces, openDocument } from './checked-document.ts'
-import { FORMAT, journalKey, type Sealed, sealed } from './entries.ts'
+import { FORMAT, journalKey } from './entries.ts'
 import { canonicalJson, jsonOf } from './envelope.ts'
 import type { Snapshot } from './mirror.ts'
 import { journalFault, orphanFault, recordFault } from './shapes.ts'
@@ -24,9 +24,15 @@ export interface StateCopy {
   readonly writes: number
   /** When it was made, ms since the epoch. */
   readonly savedOn: number
-  readonly records: readonly Sealed[]
+  readonly records: readonly Plain[]
   /** Oldest first. */
-  readonly journal: readonly Sealed[]
+  readonly journal: readonly Plain[]
+}
+
+/** A record or entry as it was before it was sealed. */
+export interface Plain {
+  readonly key: string
+  readonly value: unknown
 }
 
 export type CopyReading =
@@ -98,33 +104,27 @@ export function parseCopy(text: string): CopyReading {
   if (typeof seq !== 'number' || typeof writes !== 'number' || typeof savedOn !== 'number') {
     return bad('it lacks its number or time')
   }
-  const entries = journal.map((entry) => [keyOfEntry(entry), entry] as const)
-  const fault = faultIn(Object.entries(records), entries)
+  const all = Object.entries(records).map(([key, value]) => ({ key, value }))
+  const entries = journal.map((entry) => ({ key: keyOfEntry(entry), value: entry }))
+  const fault = faultIn(all, entries)
   if (fault !== null) return bad(fault)
-  const copy = { seq, writes, savedOn, records: sealAll(Object.entries(records)) }
-  return { kind: 'good', copy: { ...copy, journal: sealAll(entries) } }
+  return { kind: 'good', copy: { seq, writes, savedOn, records: all, journal: entries } }
 }
 
-type Pair = readonly [string, unknown]
-
-function faultIn(records: readonly Pair[], journal: readonly Pair[]): string | null {
-  for (const [key, value] of records) {
+function faultIn(records: readonly Plain[], journal: readonly Plain[]): string | null {
+  for (const { key, value } of records) {
     const fault = recordFault(key, value)
     if (fault !== null) return fault
   }
-  for (const [key, value] of journal) {
+  for (const { key, value } of journal) {
     const fault = journalFault(key, value)
     if (fault !== null) return fault
   }
-  return orphanFault(records.map(([key]) => key))
+  return orphanFault(records.map(({ key }) => key))
 }
 
 function keyOfEntry(entry: unknown): string {
   return journalKey(isObject(entry) ? Number(entry['seq']) : 0)
-}
-
-function sealAll(pairs: readonly Pair[]): Sealed[] {
-  return pairs.map(([key, value]) => sealed(key, value))
 }
 
 function bad(reason: string): CopyReading {
