@@ -26,6 +26,8 @@ const HANGS_MAX = 3
 const REPLACED_MS = 20_000
 
 const FEW_TURNS = { features: { turns: { shape: [1], data: [10] } } }
+/** Each on a connection of its own: a kept one leads to the old process, until that closes it. */
+const FRESH = { connection: 'close' }
 const ENDLESS = { features: { turns: { shape: [1], data: [1e12] } } }
 
 t.setTimeout(180_000)
@@ -61,16 +63,16 @@ async function replacedHung(client: Client): Promise<number> {
 
 t.test('a run without end costs its process, and the endpoint after the third', async (t) => {
   const { client } = await start(t)
-  t.equal((await client.query('loops/p/predict', FEW_TURNS)).status, 200)
+  t.equal((await client.query('loops/p/predict', FEW_TURNS, FRESH)).status, 200)
   const load = loadOf(client)
   const late: number[] = []
   for (let hang = 1; hang <= HANGS_MAX; hang++) {
     const startMs = nowMs()
-    const { status, body } = await client.query('loops/p/predict', ENDLESS)
+    const { status, body } = await client.query('loops/p/predict', ENDLESS, FRESH)
     late.push(Math.round(nowMs() - startMs - TIMEOUT_MS))
     t.match({ status, code: body.code }, { status: 504, code: 'ERR_DEADLINE' })
     await until(async () => (await replacedHung(client)) === hang, REPLACED_MS)
-    const again = await client.query('loops/p/predict', FEW_TURNS)
+    const again = await client.query('loops/p/predict', FEW_TURNS, FRESH)
     if (hang < HANGS_MAX) t.equal(again.status, 200, 'a fresh process answers')
     else t.match(again, { status: 503, body: { code: 'ERR_ENDPOINT_HANGS' } })
   }
@@ -79,12 +81,16 @@ t.test('a run without end costs its process, and the endpoint after the third', 
   const health = await client.admin('GET', '/health')
   t.equal(health.body.status, 'DEGRADED')
   t.match(JSON.stringify(health.body.details), /loops.*endpoint.*p/)
-  const { status } = await client.query('loops/p/predict', ENDLESS)
+  const { status } = await client.query('loops/p/predict', ENDLESS, FRESH)
   t.equal(status, 503, 'the row that hangs is refused before it runs')
   t.equal(await replacedHung(client), HANGS_MAX, 'and costs no process any more')
 
   t.equal((await client.switchTo('loops', 'v1')).status, 200)
-  t.equal((await client.query('loops/p/predict', FEW_TURNS)).status, 200, 'pardoned by a switch')
+  t.equal(
+    (await client.query('loops/p/predict', FEW_TURNS, FRESH)).status,
+    200,
+    'pardoned by a switch',
+  )
   t.equal((await client.admin('GET', '/health')).body.status, 'HEALTHY')
 
   load.stop()
