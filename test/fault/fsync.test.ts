@@ -6,6 +6,7 @@
  */
 
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { compiled } from '../../bench/paths.ts'
 import { Client } from '../tools/client.ts'
@@ -25,6 +26,9 @@ import {
 import { bundleEntries, zip } from '../tools/zip-writer.ts'
 
 const skip = whyNoTrace() ?? false
+
+/** A copy of the state follows a change within this time. */
+const COPY_MS = 1_800
 
 t.setTimeout(300_000)
 
@@ -120,7 +124,9 @@ t.test('every other change: record, answer, and only then files go', { skip }, a
       t.ok(status < 300, `${operation.kind} ${JSON.stringify(body)}`)
       if (operation.kind === 'createKey') keyIds.set('k', body.id)
     }
+    await sleep(COPY_MS)
   })
+  copied(t, node.home, all)
   const answers = answersIn(all)
   t.equal(answers.length, operations.length, 'every answer was seen')
   for (const [i, operation] of operations.entries()) {
@@ -138,6 +144,25 @@ t.test('every other change: record, answer, and only then files go', { skip }, a
     })
   }
 })
+
+/** The newest copy of the state: its bytes, its name, where it is. */
+function copied(t: Test, home: string, calls: readonly Call[]): void {
+  const folder = join(home, 'copies')
+  const unfinished = join(folder, 'unfinished')
+  const named = callsOn(calls, /^rename/, unfinished).slice(-1)
+  const [from, until] = [named[0]?.from ?? 0, named[0]?.until ?? 0]
+  inOrder(
+    t,
+    ['bytes of a copy', flushesOf(calls, unfinished).filter((call) => call.from < from)],
+    ['its name', named],
+    [
+      'where it is',
+      flushesOf(calls, folder)
+        .filter((call) => call.until > until)
+        .slice(-1),
+    ],
+  )
+}
 
 function removedFolder(home: string, operation: Operation): string | null {
   const folder = join(home, 'generations')

@@ -91,7 +91,7 @@ function traceFile(t: Test): string {
 }
 
 /** Another thread's call between the two halves of one splits it into two lines. */
-export function callsOf(text: string): Call[] {
+function callsOf(text: string): Call[] {
   const calls: Call[] = []
   const open = new Map<string, { name: string; from: number; args: string }>()
   for (const [line, content] of text.split('\n').entries()) {
