@@ -49,7 +49,7 @@ export function unpacking(t: Test): Unpacking {
   const refusal = async (archive: Buffer) => {
     const { result, directory } = await run(archive)
     rmSync(directory, { recursive: true })
-    if (result.kind === 'unpacked') throw new Error('the archive was accepted')
+    if (result.kind !== 'refused') throw new Error('the archive was accepted')
     return result.faults.map(({ path, reason }) => `${path}: ${reason}`).join('\n')
   }
   return { folder, run, refusal }

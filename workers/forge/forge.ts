@@ -5,6 +5,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { assert } from '../../core/base/assert.ts'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { ERROR_TABLE, type ErrorCode, type Fault } from '../../core/base/errors.ts'
 import { checkManifestText } from '../../core/bundle/check.ts'
@@ -16,7 +17,7 @@ import { RUNTIME } from '../onnx/session.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../protocol.ts'
 import { type EndpointForged, forgeEndpoint } from './endpoint.ts'
 import { type ModelFile, modelFile } from './model-file.ts'
-import { manifestPath, type OnProgress, unpack } from './unpack.ts'
+import { type ListedFile, manifestPath, type OnProgress, unpack } from './unpack.ts'
 
 /** What is told before the end. */
 export type Notice = Extract<ForgeMessage, { kind: 'phase' | 'named' }>
@@ -36,16 +37,10 @@ export async function forge(
     tell({ kind: 'phase', phase, detail, progress: null })
   }
   say('unpacking', '')
-  const unpacked = await unpack(request.archive, request.directory, {
-    diskBytesMax: request.diskBytesMax,
-    onProgress: unpackingProgress(tell),
-  })
-  if (unpacked.kind === 'refused') return refused('ERR_BUNDLE_INVALID', unpacked.faults)
+  const read = await unpackAndCheck(request, tell)
+  if (read.kind !== 'valid') return read
+  const { unpacked, manifest, generationId } = read
   say('checking', `${unpacked.files.length} files`)
-  const checked = await readManifest(request, unpacked.files)
-  if (checked.kind === 'invalid') return refused(checked.code, checked.faults)
-  const { manifest, generationId } = checked
-  tell({ kind: 'named', generationId })
   const results = await forgeEndpoints(request, {
     manifest,
     generationId,
@@ -74,6 +69,28 @@ export async function forge(
   return { kind: 'forged', generationId, contentSha256: contentHash, plan, report }
 }
 
+/** The manifest is checked when only it is unpacked. */
+async function unpackAndCheck(request: ForgeRequest, tell: (notice: Notice) => void) {
+  const manifest: { checked: Awaited<ReturnType<typeof readManifest>> | null } = { checked: null }
+  const unpacked = await unpack(request.archive, request.directory, {
+    diskBytesMax: request.diskBytesMax,
+    onProgress: unpackingProgress(tell),
+    onManifest: async (files) => {
+      const checked = await readManifest(request, files)
+      manifest.checked = checked
+      if (checked.kind === 'invalid') return false
+      tell({ kind: 'named', generationId: checked.generationId })
+      return true
+    },
+  })
+  if (unpacked.kind === 'refused') return refused('ERR_BUNDLE_INVALID', unpacked.faults)
+  const { checked } = manifest
+  assert(checked !== null, 'no archive is unpacked without a look at its manifest')
+  if (checked.kind === 'invalid') return refused(checked.code, checked.faults)
+  assert(unpacked.kind === 'unpacked', 'only a refused manifest stops the unpacking')
+  return { ...checked, unpacked }
+}
+
 function unpackingProgress(tell: (notice: Notice) => void): OnProgress {
   let toldMs = 0
   return (doneBytes, totalBytes) => {
@@ -85,7 +102,7 @@ function unpackingProgress(tell: (notice: Notice) => void): OnProgress {
   }
 }
 
-async function readManifest(request: ForgeRequest, files: readonly ContentFile[]) {
+async function readManifest(request: ForgeRequest, files: readonly ListedFile[]) {
   const place = manifestPath(files)
   const { serviceId, generationId, fileName } = request
   if (place.kind === 'missing') return invalid([place.fault])

@@ -31,6 +31,11 @@ import { decodeName, NameTable, nameFaults, showName } from './zip-name.ts'
 export type UnpackResult =
   | { readonly kind: 'unpacked'; readonly files: readonly ContentFile[]; readonly bytes: number }
   | { readonly kind: 'refused'; readonly faults: readonly Fault[] }
+  /** `onManifest` did not want the rest. */
+  | { readonly kind: 'stopped' }
+
+/** A file of the archive, before it is written. */
+export type ListedFile = Pick<ContentFile, 'path' | 'size'>
 
 /** How many of the bytes to write are written. */
 export type OnProgress = (bytes: number, bytesTotal: number) => void
@@ -44,6 +49,11 @@ export interface UnpackOptions {
   /** Most that may be written; more throws ERR_DISK_FULL before a byte is. */
   readonly diskBytesMax?: number
   readonly onProgress?: OnProgress
+  /**
+   * Called with all that will be written once the manifest is, which is first: nobody should wait
+   * for gigabytes to be told of a typing error. False: nothing more is unpacked.
+   */
+  readonly onManifest?: (files: readonly ListedFile[]) => Promise<boolean>
 }
 
 export async function unpack(
@@ -215,15 +225,22 @@ async function writeAll(
   parts: readonly Part[],
   target: Target,
 ): Promise<UnpackResult> {
-  const wanted = parts.filter(({ entry }) => !isClutter(entry.name))
+  const wanted = manifestFirst(parts.filter(({ entry }) => !isClutter(entry.name)))
+  const listed = wanted.filter(({ entry }) => !entry.isDirectory).map(listedFile)
   const bytesTotal = wanted.reduce((sum, { entry }) => sum + entry.bytes, 0)
   requireRoom(bytesTotal, target.diskBytesMax ?? Number.POSITIVE_INFINITY)
   target.onProgress?.(0, bytesTotal)
   const files: ContentFile[] = []
   const folders = new Set<string>()
+  const wantsRest = async () => (await target.onManifest?.(listed)) !== false
+  let isAsked = false
   let bytes = 0
   for (const part of wanted) {
     const { name } = part.entry
+    if (!isAsked && name !== MANIFEST) {
+      isAsked = true
+      if (!(await wantsRest())) return { kind: 'stopped' }
+    }
     const path = join(target.directory, name)
     const folder = part.entry.isDirectory ? path : dirname(path)
     if (!folders.has(folder)) await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -240,7 +257,17 @@ async function writeAll(
     files.push({ path: name, size: part.entry.bytes, sha256: written.sha256 })
   }
   if (files.length === 0) return refused([archiveFault('it holds no files')])
+  if (!isAsked && !(await wantsRest())) return { kind: 'stopped' }
   return { kind: 'unpacked', files, bytes }
+}
+
+function manifestFirst(parts: readonly Part[]): Part[] {
+  const isManifest = ({ entry }: Part): boolean => entry.name === MANIFEST
+  return [...parts.filter(isManifest), ...parts.filter((part) => !isManifest(part))]
+}
+
+function listedFile({ entry }: Part): ListedFile {
+  return { path: entry.name, size: entry.bytes }
 }
 
 function requireRoom(bytes: number, bytesMax: number): void {
@@ -261,7 +288,7 @@ export type ManifestPlace =
 const MANIFEST = 'service.json'
 
 /** Finds the manifest; whoever zipped the folder instead of its content is told so. */
-export function manifestPath(files: readonly ContentFile[]): ManifestPlace {
+export function manifestPath(files: readonly ListedFile[]): ManifestPlace {
   if (files.some((file) => file.path === MANIFEST)) return { kind: 'found', path: MANIFEST }
   const deeper = files.find((file) => file.path.endsWith(`/${MANIFEST}`))
   const folder = deeper === undefined ? null : deeper.path.slice(0, -MANIFEST.length)

@@ -262,7 +262,7 @@ t.test('cut at every percent and changed at random: refused or right, never a cr
     for (let change = 0; change < changes; change++) copy[random(copy.length)] = random(256)
     const { result, directory } = await run(copy)
     rmSync(directory, { recursive: true })
-    if (result.kind === 'refused') continue
+    if (result.kind !== 'unpacked') continue
     accepted += 1
     const names = new Set(entries.map(({ name }) => name))
     const same = result.files

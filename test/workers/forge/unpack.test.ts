@@ -102,6 +102,25 @@ t.test('the manifest is at the root, or the fault says where it is', async (t) =
   t.match(manifestPath([file('a')]), { fault: { reason: /is missing/ } })
 })
 
+t.test('a manifest that is refused ends the unpacking before the rest is written', async (t) => {
+  const path = join(folder, 'late-manifest.zip')
+  const directory = join(folder, 'late-manifest')
+  mkdirSync(directory)
+  const text = (name: string) => ({ name, data: Buffer.from(name) })
+  writeFileSync(path, zip([text('a.bin'), text('b/c.bin'), text('service.json')]))
+  let listed: string[] = []
+  const result = await unpack(path, directory, {
+    onManifest: async (files) => {
+      listed = files.map((file) => file.path).sort()
+      t.same(readdirSync(directory), ['service.json'])
+      return false
+    },
+  })
+  t.same(result, { kind: 'stopped' })
+  t.same(listed, ['a.bin', 'b/c.bin', 'service.json'], 'it is judged by all that is to come')
+  t.same(readdirSync(directory), ['service.json'])
+})
+
 t.test('archives of the tools that people have', async (t) => {
   const source = join(folder, 'source')
   mkdirSync(join(source, 'models/deep'), { recursive: true })
