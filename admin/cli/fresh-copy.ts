@@ -15,9 +15,9 @@ import { exists } from '../store/files.ts'
 import { Home } from '../store/home.ts'
 import { LmdbStore } from '../store/lmdb-store.ts'
 import { lockHolder } from '../store/lock.ts'
-import { findCopies, look } from '../store/opener.ts'
+import { look } from '../store/opener.ts'
 import { currentMark, writeCopy } from '../store/state-copies.ts'
-import { copiesFolder } from '../store/state-copy.ts'
+import { copiesFolder, findCopies } from '../store/state-copy.ts'
 
 const WAIT_MS = 30_000
 const LOOK_EVERY_MS = 50

@@ -13,7 +13,7 @@ import { LmdbStore } from './lmdb-store.ts'
 import { createEmpty, rebuild } from './rebuild.ts'
 import { IN_VAIN_MAX, Starts } from './starts.ts'
 import { putAside, StateCopies } from './state-copies.ts'
-import { copiesFolder, copyNames, readCopy, type StateCopy, seqOfName } from './state-copy.ts'
+import { type FoundCopies, findCopies, seqOfName } from './state-copy.ts'
 import { askStoreChild } from './store-child.ts'
 import { freeBytes, prepareFiles, type StoreFile, storeFile } from './store-files.ts'
 
@@ -38,12 +38,6 @@ export interface OpenedState {
 export interface OpenStateInput {
   readonly home: Home
   readonly logger: Logger
-}
-
-/** A copy that passed its checks, and those before it that did not. */
-export interface FoundCopies {
-  readonly newest: { readonly name: string; readonly copy: StateCopy } | null
-  readonly bad: readonly { readonly name: string; readonly reason: string }[]
 }
 
 export async function openState(input: OpenStateInput): Promise<OpenedState> {
@@ -136,18 +130,6 @@ async function walkTask(home: Home, file: Extract<StoreFile, { kind: 'file' }>) 
   const hasSpace = (await freeBytes(home.staging)) > 2 * file.bytes + TRIAL_FREE_BYTES
   const trial = hasSpace ? home.stagingPath('trial') : null
   return { kind: 'walk', directory: home.state, trial } as const
-}
-
-/** The newest good one, tried from the newest on. */
-export async function findCopies(root: string): Promise<FoundCopies> {
-  const folder = copiesFolder(root)
-  const bad: { name: string; reason: string }[] = []
-  for (const name of await copyNames(folder)) {
-    const reading = await readCopy(join(folder, name))
-    if (reading.kind === 'good') return { newest: { name, copy: reading.copy }, bad }
-    bad.push({ name, reason: reading.reason })
-  }
-  return { newest: null, bad }
 }
 
 type Decision =

@@ -15,8 +15,7 @@ import { SerialQueue } from '../serial.ts'
 import { syncPath } from './files.ts'
 import type { WriteWatcher } from './lmdb-store.ts'
 import type { Snapshot } from './mirror.ts'
-import type { FoundCopies } from './opener.ts'
-import { copiesFolder, copyName, copyNames, copyPieces } from './state-copy.ts'
+import { copiesFolder, copyName, copyNames, copyPieces, type FoundCopies } from './state-copy.ts'
 
 /** With the time of writing it stays below a second, and a burst of changes costs one copy. */
 const DELAY_MS = 700

@@ -39,6 +39,12 @@ export type CopyReading =
   | { readonly kind: 'good'; readonly copy: StateCopy }
   | { readonly kind: 'bad'; readonly reason: string }
 
+/** A copy that passed its checks, and those before it that did not. */
+export interface FoundCopies {
+  readonly newest: { readonly name: string; readonly copy: StateCopy } | null
+  readonly bad: readonly { readonly name: string; readonly reason: string }[]
+}
+
 export function copiesFolder(root: string): string {
   return join(root, 'copies')
 }
@@ -93,6 +99,18 @@ export async function readCopy(path: string): Promise<CopyReading> {
   } catch (error) {
     return bad(messageOf(error))
   }
+}
+
+/** The newest good one, tried from the newest on. */
+export async function findCopies(root: string): Promise<FoundCopies> {
+  const folder = copiesFolder(root)
+  const bad: { name: string; reason: string }[] = []
+  for (const name of await copyNames(folder)) {
+    const reading = await readCopy(join(folder, name))
+    if (reading.kind === 'good') return { newest: { name, copy: reading.copy }, bad }
+    bad.push({ name, reason: reading.reason })
+  }
+  return { newest: null, bad }
 }
 
 export function parseCopy(text: string): CopyReading {

@@ -22,7 +22,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
-import { compiled } from '../../bench/paths.ts'
+import { compiled, ROOT } from '../../bench/paths.ts'
 import { bundleOf, Client } from '../tools/client.ts'
 import { temporaryDirectory } from '../tools/control-plane.ts'
 import { effort, sayEffort } from '../tools/effort.ts'
@@ -280,6 +280,8 @@ t.test('wrong usage', async (t) => {
       t.equal(result.said.trim().split('\n').length, 1, 'one line')
     }),
   )
+  const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  t.ok(statSync(join(ROOT, bin.switchyard)).mode & 0o100, 'npx can run it')
   const help = await run(home, '--help')
   t.match(help.line, /backup DIRECTORY .+\n.*restore DIRECTORY/)
   t.match((await run(home, 'restore', '--help')).line, /Usage: switchyard restore/)

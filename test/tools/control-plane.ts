@@ -24,6 +24,7 @@ import { createAdminApi } from '../../admin/routes/admin-api.ts'
 import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import type { DiskSpace } from '../../admin/store/space.ts'
+import type { CopyStatus } from '../../admin/store/state-copies.ts'
 import { type Logger, SILENT } from '../../core/base/logger.ts'
 import { contentSha256 } from '../../core/bundle/content.ts'
 import type {
@@ -282,6 +283,8 @@ export interface ControlPlaneOptions {
   readonly uploadIdleMs?: number
   readonly space?: DiskSpace
   readonly logger?: Logger
+  /** For health. */
+  readonly copies?: { status(): CopyStatus }
 }
 
 export function temporaryDirectory(t: { teardown(callback: () => void): void }): string {
@@ -308,6 +311,7 @@ export async function openControlPlane(
     logger: options.logger ?? SILENT,
     keepPreviousMs: options.keepPreviousMs ?? 60_000,
     drainMs: 1_000,
+    ...(options.copies === undefined ? {} : { copies: options.copies }),
     ...(options.uploadIdleMs === undefined ? {} : { uploadIdleMs: options.uploadIdleMs }),
     ...(options.space === undefined ? {} : { space: options.space }),
   })

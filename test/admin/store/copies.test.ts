@@ -13,11 +13,11 @@ import t, { type Test } from 'tap'
 import { type Sealed, sealed, sealedEntry, sealedRecord } from '../../../admin/store/entries.ts'
 import { canonicalJson } from '../../../admin/store/envelope.ts'
 import { COPY_JOURNAL_MAX, Mirror, type Snapshot } from '../../../admin/store/mirror.ts'
-import { StateCopies } from '../../../admin/store/state-copies.ts'
+import { type CopyStatus, StateCopies } from '../../../admin/store/state-copies.ts'
 import { copiesFolder, copyPieces, parseCopy, readCopy } from '../../../admin/store/state-copy.ts'
 import { EMPTY_TOTALS } from '../../../admin/store/totals.ts'
 import type { Logger } from '../../../core/base/logger.ts'
-import { temporaryDirectory } from '../../tools/control-plane.ts'
+import { openControlPlane, temporaryDirectory } from '../../tools/control-plane.ts'
 import { until } from '../../tools/waiting.ts'
 
 function entry(seq: number): Sealed {
@@ -173,6 +173,19 @@ t.test('a copy that is not whole, or of another shape, is none', async (t) => {
   orphan.change([sealed('generation/s/v', {})])
   t.match(parseCopy([...copyPieces(orphan.snapshot(), 7)].join('')), { reason: /generation\/s\/v/ })
   t.match(await readCopy(join(temporaryDirectory(t), 'none')), { kind: 'bad', reason: /ENOENT/ })
+})
+
+t.test('health tells of copies that are a minute late, and why', async (t) => {
+  let status: CopyStatus = { behindMs: 0, lastError: null }
+  const copies = { status: () => status }
+  const plane = await openControlPlane(temporaryDirectory(t), { copies })
+  t.teardown(() => plane.close())
+  t.match(plane.operations.health(), { status: 'HEALTHY' })
+  status = { behindMs: 59_000, lastError: 'ENOSPC' }
+  t.match(plane.operations.health(), { status: 'HEALTHY' })
+  status = { behindMs: 61_000, lastError: 'ENOSPC' }
+  const causes = ['the newest copy of the state is 61 s behind: ENOSPC']
+  t.match(plane.operations.health(), { status: 'DEGRADED', details: { causes } })
 })
 
 t.test('10,000 records of 3 kB do not hold up the event loop; the journal is cut', async (t) => {
