@@ -6,7 +6,7 @@
  * ask nobody, can see whether it has all; and removing a file works on a full disk too.
  */
 
-import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
@@ -71,10 +71,11 @@ export class StateCopies implements WriteWatcher {
 
   static async open(options: CopiesOptions): Promise<StateCopies> {
     const copies = new StateCopies(options)
-    await mkdir(copies.#folder, { recursive: true, mode: 0o700 })
+    // A folder that cannot be used keeps nobody from starting: health tells of it.
+    await makeFolder(copies.#folder).catch((error: unknown) => copies.#failed(messageOf(error)))
     if (options.isCurrent) await writeFile(copies.#mark, '', { mode: 0o600 }).catch(() => {})
     else {
-      await rm(copies.#mark, { force: true })
+      await rm(copies.#mark, { force: true }).catch(() => {})
       copies.changed()
     }
     return copies
@@ -124,6 +125,7 @@ export class StateCopies implements WriteWatcher {
     // Changes from here on belong to the next copy.
     this.#behindSinceMs = null
     try {
+      await makeFolder(this.#folder)
       await writeCopy(this.#folder, snapshot, savedOn)
       await this.#prune(copyName(snapshot.totals.seq))
       await this.#markCurrent()
@@ -165,6 +167,12 @@ export class StateCopies implements WriteWatcher {
       await rm(join(this.#folder, name), { recursive: true, force: true })
     }
   }
+}
+
+/** With the right mode, which one that was there may not have. */
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  await chmod(path, 0o700)
 }
 
 /** Copies that are no good: out of the way of the good ones, for a name says which is newest. */

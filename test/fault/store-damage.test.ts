@@ -8,7 +8,8 @@
  * SEED=… repeats the choices of a run; DAMAGE=name tries one way only.
  */
 
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -31,6 +32,7 @@ const NODES = effort(3, 30)
 /** Trials beside each other, one for each of two cores. */
 const LANES = 2
 const SERVICES = 40
+const KILLS = effort(5, 60)
 const ONLY = process.env['DAMAGE']
 const WAYS = ONLY === undefined ? STORE_DAMAGES : [ONLY]
 
@@ -190,6 +192,51 @@ t.test('every way of damage', async (t) => {
   await Promise.all(Array.from({ length: LANES }, lane))
   if (ONLY === undefined) t.ok((outcomes['rebuilt'] ?? 0) > TRIALS / 4, JSON.stringify(outcomes))
   sayEffort({ seed, trials: TRIALS, ...outcomes })
+})
+
+/** Without what the opener itself has written. */
+function withoutOurs(state: readonly StateRecord[]): string {
+  return JSON.stringify(state.filter(({ record }) => !record.id.startsWith('after-')))
+}
+
+t.test('a start that is killed while it puts things right is no other damage', async (t) => {
+  const whole = await template()
+  const root = temporaryDirectory(t)
+  let [slowestMs, died] = [0, 0]
+  for (let i = 0; i <= KILLS; i += 1) {
+    const home = join(root, `killed-${i}`)
+    cpSync(whole.home, home, { recursive: true })
+    const how = random.pick([
+      'zeroed',
+      'pageNoise',
+      'missing',
+      'noState',
+      'rolledBack',
+      'directory',
+    ])
+    damageStore(how, { home, older: whole.older, random })
+    const startMs = performance.now()
+    const child = spawn(process.execPath, [OPENER, home], { stdio: 'ignore', detached: true })
+    // The first one is not killed: it tells how long they take.
+    const timer = setTimeout(
+      () => {
+        // The child that reads the store too, as when a machine loses power.
+        process.kill(-Number(child.pid), 'SIGKILL')
+        died += 1
+      },
+      i === 0 ? 60_000 : slowestMs * random.next(),
+    )
+    await once(child, 'exit')
+    clearTimeout(timer)
+    slowestMs = Math.max(slowestMs, performance.now() - startMs)
+    const { code, output, complaint } = await opened(home)
+    t.equal(code, 0, complaint)
+    const report: OpenerReport = JSON.parse(output || '{}')
+    t.equal(report.refused, null, `${i}: ${how}`)
+    t.equal(withoutOurs(report.records), whole.states[0], `${i}: ${how}`)
+    rmSync(home, { recursive: true })
+  }
+  sayEffort({ seed, startsKilled: died })
 })
 
 t.test('whole nodes', async (t) => {

@@ -234,6 +234,22 @@ t.test('an unfinished first start is none', async (t) => {
   t.same(readdirSync(join(path, 'staging')), [])
 })
 
+t.test('a folder for copies that is none keeps nobody from starting', async (t) => {
+  const path = await made(t)
+  rmSync(join(path, 'copies'), { recursive: true })
+  writeFileSync(join(path, 'copies'), '')
+  await opening(path, async ({ state, errors }) => {
+    await state.store.commit(change([service('d')]))
+    t.match(errors, [/could not be copied.*EEXIST/])
+    t.ok(state.copies.status().lastError)
+  })
+  rmSync(join(path, 'copies'))
+  await opening(path, async ({ state, errors }) => {
+    t.match([await ids(state), errors], [['a', 'b', 'c', 'd'], []])
+  })
+  t.ok(existsSync(join(path, 'copies', 'current')))
+})
+
 t.test('the store itself stays usable without its opener', async (t) => {
   const home = await Home.open(temporaryDirectory(t))
   const store = await LmdbStore.open(home.state)
