@@ -46,6 +46,9 @@ export const KINDS: readonly Kind[] = [
 /** The model of generation `g7` answers seven times the sum of this. */
 export const ROW = { features: { f0: 1, f1: 2 } }
 export const ROW_SUM = 3
+/** Of imports, this share is killed in the last milliseconds, where files and record meet. */
+const LATE_SHARE = 0.6
+const COMMIT_MS = 25
 /** Asks for a key, and is only there to try keys on. */
 const GUARD = 'guard'
 
@@ -98,15 +101,18 @@ export class Life {
     // Often a second one at the same time, of something else.
     const second = this.#random.next() < 0.4 ? this.#beside(kind) : null
     if (second !== null) operations.push(second)
-    const afterMs = this.#moment(kind)
+    const [first] = operations
+    const isLate = first?.kind === 'importGeneration' && this.#random.next() < LATE_SHARE
+    const afterMs = isLate ? this.#random.next() * COMMIT_MS : this.#moment(kind)
     const { client, started } = this.#running()
     const asked = operations.map((operation) => this.#ask(client, operation))
+    if (isLate) await committing(client, first)
     await elapsed(afterMs)
     await killAll(started)
     await Promise.all(asked.map(({ ended }) => ended))
     const failures = asked.flatMap(({ failure }) => failure ?? [])
     const pending = asked.filter(({ answered }) => !answered).map(({ operation }) => operation)
-    const about = `${JSON.stringify(operations)} killed after ${afterMs.toFixed(1)} ms`
+    const about = `${JSON.stringify(operations)} killed after ${afterMs.toFixed(1)} ms${isLate ? ' of its commit' : ''}`
     this.#t.same(failures, [], about)
     await this.#start()
     await this.#adopt(pending, about)
@@ -324,6 +330,18 @@ export class Life {
 
 function sortedFields(operation: Operation): object {
   return Object.fromEntries(Object.entries(operation).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+type Import = Extract<Operation, { readonly generation: string }>
+
+/** Until the forge has done its part and the rest begins. */
+async function committing(client: Client, { service, generation }: Import): Promise<void> {
+  const path = `/services/${service}/generations/${generation}`
+  for (let phase = ''; phase !== 'committing'; ) {
+    const { body } = await client.admin('GET', path)
+    if (body.state === 'imported') return
+    phase = body.phase ?? ''
+  }
 }
 
 /** To a fraction of a millisecond, while answers are still read. */
