@@ -29,7 +29,7 @@ const RETIRED_WAIT_MS = 2_000
 /** uWebSockets.js ends a kept connection that is silent for ten seconds. */
 const RETIRE_MS_MIN = 15_000
 /** After the time to drain, the time to close what is left and end. */
-export const END_GRACE_MS = 2_000
+const END_GRACE_MS = 2_000
 
 export type Desired = Extract<ToServe, { kind: 'desired' }>
 export type Listening = Extract<ToControl, { kind: 'listening' }>

@@ -21,7 +21,7 @@ import {
 import { bundle } from '../tools/control-plane.ts'
 
 t.test('every operation', async (t) => {
-  const { call, upload, key, serving } = await openAdmin(t)
+  const { call, upload, key } = await openAdmin(t)
   const services = '/admin/api/services'
   const created = await call('POST', `${services}/`, { body: '{"serviceId":"s"}' })
   t.match(created, { status: 200, body: { ok: true, serviceId: 's' } }, 'with a trailing slash')
@@ -77,7 +77,12 @@ t.test('every operation', async (t) => {
   const health = await call('GET', '/admin/api/health')
   fits(t, 'HealthStatus', health.body)
   t.notOk(health.text.includes(key))
+  t.equal((await call('DELETE', `${services}/s`)).status, 204)
+  failed(t, await call('GET', `${services}/s`), 404, 'ERR_SERVICE_UNKNOWN')
+})
 
+t.test('an operator replaces the serving processes', async (t) => {
+  const { call, serving } = await openAdmin(t)
   const replace = '/admin/api/actions/replace-serving'
   const replaced = await call('POST', replace)
   t.match(replaced, { status: 200, body: { ok: true, replaced: 1, ms: 1 } })
@@ -85,8 +90,6 @@ t.test('every operation', async (t) => {
   t.same(serving.replacements, ['asked'])
   serving.replaceOutcome = { kind: 'failed', reason: 'the new one ended (code 1)' }
   failed(t, await call('POST', replace), 503, 'ERR_REPLACE_FAILED')
-  t.equal((await call('DELETE', `${services}/s`)).status, 204)
-  failed(t, await call('GET', `${services}/s`), 404, 'ERR_SERVICE_UNKNOWN')
 })
 
 t.test('keys open it and nothing else does', async (t) => {

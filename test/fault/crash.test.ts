@@ -1,8 +1,8 @@
 /**
  * Goal: a model that ends its process again and again is found out and stopped, and its neighbours
- * serve. Method: a model that runs as long as its input says, and while it runs the process is ended
- * by the signal of a crash, which is all that a crash inside a model leaves behind. A death by
- * SIGKILL, as an operator gives it, is nobody's fault.
+ * serve. Method: a model that runs as long as its input says, and while it runs the process is
+ * ended by the signal of a crash, which is all that a crash inside a model leaves behind. A death
+ * by SIGKILL, as an operator gives it, is nobody's fault.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'

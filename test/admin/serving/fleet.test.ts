@@ -1,7 +1,8 @@
 /**
  * Goal: whatever becomes of a serving process, control knows, replaces it without losing anybody,
  * and who waits gets an answer. Method: real child processes that speak the channel and die, hang
- * or fail at the moment that a test names; the real serving process is in test/fault/ and test/flow/.
+ * or fail at the moment that a test names; the real serving process is in test/fault/ and in
+ * test/flow/.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
