@@ -75,7 +75,8 @@ t.test('rounds of a disk that fills while a bundle comes in', { skip }, async (t
   for (let round = 3; round < ROUNDS + 3; round += 1) {
     const generation = `g${round}`
     const afterMs = random.next() * tookMs
-    const upload = client.upload('s', generation, largeBundle(generation))
+    const bundle = largeBundle(generation)
+    const upload = client.upload('s', generation, bundle)
     await sleep(afterMs)
     disk.keepFull()
     const reply = await upload
@@ -83,7 +84,7 @@ t.test('rounds of a disk that fills while a bundle comes in', { skip }, async (t
     if (reply.status !== 200) isFull(t, `an import, full after ${afterMs} ms`, reply)
     await isTidy(t, node, client)
     disk.release()
-    const again = await client.upload('s', generation, largeBundle(generation))
+    const again = await client.upload('s', generation, bundle)
     t.equal(again.status, 200, `with room again: ${JSON.stringify(again.body)}`)
     t.equal((await client.switchTo('s', generation)).status, 200)
     const removed = `/services/s/generations/g${round - 1}`
