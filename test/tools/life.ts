@@ -112,7 +112,8 @@ export class Life {
     await Promise.all(asked.map(({ ended }) => ended))
     const failures = asked.flatMap(({ failure }) => failure ?? [])
     const pending = asked.filter(({ answered }) => !answered).map(({ operation }) => operation)
-    const about = `${JSON.stringify(operations)} killed after ${afterMs.toFixed(1)} ms${isLate ? ' of its commit' : ''}`
+    const moment = `${afterMs.toFixed(1)} ms${isLate ? ' of its commit' : ''}`
+    const about = `${JSON.stringify(operations)} killed after ${moment}`
     this.#t.same(failures, [], about)
     await this.#start()
     await this.#adopt(pending, about)
