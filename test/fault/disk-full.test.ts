@@ -70,7 +70,8 @@ t.test('rounds of a disk that fills while a bundle comes in', { skip }, async (t
   const startMs = performance.now()
   const first = await client.upload('s', 'g2', largeBundle('g2'))
   t.equal(first.status, 200, JSON.stringify(first.body))
-  const tookMs = performance.now() - startMs
+  // The shortest so far: longer ones were held up by something else.
+  let tookMs = performance.now() - startMs
   const statuses: number[] = []
   for (let round = 3; round < ROUNDS + 3; round += 1) {
     const generation = `g${round}`
@@ -84,7 +85,9 @@ t.test('rounds of a disk that fills while a bundle comes in', { skip }, async (t
     if (reply.status !== 200) isFull(t, `an import, full after ${afterMs} ms`, reply)
     await isTidy(t, node, client)
     disk.release()
+    const againMs = performance.now()
     const again = await client.upload('s', generation, bundle)
+    if (reply.status !== 200) tookMs = Math.min(tookMs, performance.now() - againMs)
     t.equal(again.status, 200, `with room again: ${JSON.stringify(again.body)}`)
     t.equal((await client.switchTo('s', generation)).status, 200)
     const removed = `/services/s/generations/g${round - 1}`
