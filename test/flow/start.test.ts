@@ -10,6 +10,7 @@ import t from 'tap'
 import { compiled, ROOT } from '../../bench/paths.ts'
 import { Client, demoBundle } from '../tools/client.ts'
 import { readyLine, remaining, startNode, startProcess } from '../tools/node.ts'
+import { until } from '../tools/waiting.ts'
 
 /** The command of the log line that shows a prediction of the demo service. */
 function printedCurl(log: string): string {
@@ -20,6 +21,8 @@ function printedCurl(log: string): string {
 
 t.test('a fresh node serves its demo, and the printed curl answers', async (t) => {
   const node = await startNode(t, { args: ['--demo'] })
+  // Said after the ready line, and on another stream.
+  await until(() => printedCurl(node.log()) !== '')
   const command = printedCurl(node.log())
   t.match(command, /^curl /)
   const answer = JSON.parse(
