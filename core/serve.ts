@@ -22,6 +22,7 @@ import {
   type ToServe,
 } from './channel/messages.ts'
 import { WitnessFile } from './channel/witness-file.ts'
+import { LIMITS } from './config/limits.ts'
 import { coresForModels } from './engine/cores.ts'
 import { Engine } from './engine/engine.ts'
 import { inQuietTurn } from './http/quiet-turn.ts'
@@ -29,8 +30,6 @@ import { Recorder } from './metrics/recorder.ts'
 import { queryHandler } from './query/handler.ts'
 import { openListener, type QueryListener } from './query/listener.ts'
 
-/** uWebSockets.js ends idle connections after 10 s; who is left later has a request under way. */
-const RETIRE_MS_MIN = 15_000
 /** How long the loop is watched for a quiet turn to close the listener in. */
 const QUIET_WAIT_MS = 500
 /** On a stop nobody else takes what comes, so there is less to gain. */
@@ -142,7 +141,7 @@ class ServingNode {
   async #retire(): Promise<void> {
     if (this.#retiring || this.#stopping) return
     this.#retiring = true
-    const deadlineMs = nowMs() + Math.max(this.#config.drainMs, RETIRE_MS_MIN)
+    const deadlineMs = nowMs() + Math.max(this.#config.drainMs, LIMITS.retireMs)
     await quietTurn(QUIET_WAIT_MS)
     this.#listener?.leave()
     const connections = () => this.#listener?.connections() ?? 0

@@ -13,6 +13,7 @@ import type {
   ToControl,
   ToServe,
 } from '../../core/channel/messages.ts'
+import { LIMITS } from '../../core/config/limits.ts'
 import type { MetricsDelta } from '../../core/metrics/delta.ts'
 import type { ServingProcess } from '../contracts.ts'
 import type { EndpointRef } from './circuit.ts'
@@ -26,8 +27,6 @@ const UNANSWERED_MAX = 3
 const DESIRED_AFTER_MS = 30
 /** Closing a listener in a quiet moment takes at most half a second. */
 const RETIRED_WAIT_MS = 2_000
-/** uWebSockets.js ends a kept connection that is silent for ten seconds. */
-const RETIRE_MS_MIN = 15_000
 /** After the time to drain, the time to close what is left and end. */
 const END_GRACE_MS = 2_000
 
@@ -139,7 +138,7 @@ export class Member {
     this.later(RETIRED_WAIT_MS, () => {
       if (!this.#isRetired) this.kill()
     })
-    this.later(Math.max(this.#drainMs, RETIRE_MS_MIN) + END_GRACE_MS, () => this.kill())
+    this.later(Math.max(this.#drainMs, LIMITS.retireMs) + END_GRACE_MS, () => this.kill())
   }
 
   /** Answers what is in flight for at most `drainMs`; true when it ended by itself. */

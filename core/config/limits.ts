@@ -23,6 +23,10 @@ export const LIMITS = {
   multiRowsMax: 10_000,
   jsonDepthMax: 64,
   drainMs: 15_000,
+  /** uWebSockets.js ends a kept connection that is silent for this long; it cannot be set. */
+  idleMs: 10_000,
+  /** A replaced serving process answers who is connected for this long, or `drainMs` if longer. */
+  retireMs: 25_000,
   connectionsMax: 20_000,
   /** Largest answer that is handed to the socket at once; beyond, the reader's pace rules. */
   answerBytesAtOnce: 1 * MIB,
@@ -63,4 +67,6 @@ assert(LIMITS.bodyBytesTotalMax >= LIMITS.laneBytesMax, 'the budget holds one fu
 assert(LIMITS.laneRequestsMax >= 2 * LIMITS.batchRowsMax, 'a lane holds two batches')
 // A slow but legal run is never taken for a hang.
 assert(LIMITS.hangMs > LIMITS.timeoutMs, 'hangMs is beyond the default deadline')
+// A request that came at the last moment of a kept connection has its whole time.
+assert(LIMITS.retireMs > LIMITS.idleMs + LIMITS.timeoutMs, 'who is connected is answered')
 assert(LIMITS.permitMs < LIMITS.hangMs, 'a permit comes back before its thread is lost')
