@@ -133,7 +133,7 @@ export function generationSummaryView(
   return { generationId, active: probaOf(context, record) > 0, createdOn }
 }
 
-export function generationView(context: Context, record: GenerationRecord): GenerationView {
+function generationView(context: Context, record: GenerationRecord): GenerationView {
   const { serviceId, id: generationId } = record
   const observed = context.publisher.observed({ serviceId, generationId })
   const quarantined = context.catalog.quarantined(serviceId, generationId)

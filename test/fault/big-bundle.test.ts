@@ -205,11 +205,15 @@ t.test('a disk that takes no more', { skip: prlimit === null }, async (t) => {
     seconds: null,
   })
   const archives = { received: join(dirname(home), 'received'), unpacked: join(dirname(home), 'u') }
-  const manifest = { name: 'service.json', chunks: [Buffer.from('{}')] }
+  const manifestOf = (model: string) => {
+    const endpoints = [{ id: 'p', type: 'STD_PREDICTION', prediction: 'RAW', model }]
+    const text = JSON.stringify({ formatVersion: 1, endpoints })
+    return { name: 'service.json', chunks: [Buffer.from(text)] }
+  }
   const big = { name: 'big.bin', chunks: noise(FILE_BYTES_MAX + MIB, 1) }
-  await writeZip(archives.received, [manifest, big])
+  await writeZip(archives.received, [manifestOf(big.name), big])
   const wide = { name: 'wide.bin', chunks: loose(FILE_BYTES_MAX + MIB), deflate: true }
-  await writeZip(archives.unpacked, [manifest, wide])
+  await writeZip(archives.unpacked, [manifestOf(wide.name), wide])
   const staged = () => readdirSync(join(home, 'staging'))
   for (let round = 0; round < effort(2, 10); round++) {
     for (const [step, archive] of Object.entries(archives)) {

@@ -106,6 +106,8 @@ interface Trial {
   readonly home: string
   /** The state of the newest copy that is good; null: none is. */
   readonly copied: string | null
+  /** What a store that fell back holds itself: all that is left when no copy is good either. */
+  readonly older: string | null
 }
 
 async function prepare(template: Template, root: string, i: number): Promise<Trial> {
@@ -119,7 +121,8 @@ async function prepare(template: Template, root: string, i: number): Promise<Tri
   const copies = names.slice(0, count).map((name) => damageCopy(join(home, 'copies', name), random))
   damageStore(how, { home, older: template.older, random })
   const name = `${i}: ${how}, copies: ${copies.join(', ') || 'good'}`
-  return { name, home, copied: template.states[count] ?? null }
+  const older = how === 'rolledBack' ? (template.states.at(-1) ?? null) : null
+  return { name, home, copied: template.states[count] ?? null, older }
 }
 
 interface Ended {
@@ -156,7 +159,9 @@ function judge(t: Test, trial: Trial, newest: string, ended: Ended): string {
   }
   const state = JSON.stringify(report.records)
   const isOlder = state !== newest
-  if (isOlder) t.equal(state, trial.copied, `${trial.name}: the state of the newest good copy`)
+  const wanted = trial.copied ?? trial.older
+  // Compared by hand: a difference would be printed, and it is long.
+  if (isOlder) t.ok(state === wanted, `${trial.name}: the state of the newest good copy`)
   if (isOlder) t.ok(report.errors.length > 0, `${trial.name}: said loudly`)
   t.ok(report.lasts, `${trial.name}: can be written and opened again ${report.errors.join('; ')}`)
   if (!report.rebuilt) return 'intact'

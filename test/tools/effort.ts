@@ -5,9 +5,9 @@
  * What was spent is printed, so that a test which quietly tries less is seen.
  */
 
-export type Effort = 1 | 10
+type Effort = 1 | 10
 
-export function effortLevel(): Effort {
+function effortLevel(): Effort {
   return Number(process.env['EFFORT'] ?? 1) >= 10 ? 10 : 1
 }
 
