@@ -36,11 +36,15 @@ export async function sizeFault(
     if (bytes === record.bytes) return null
     return `its files have ${bytes} bytes, ${record.bytes} were imported`
   } catch (error) {
-    return `its files cannot be read: ${messageOf(error)}`
+    return unreadable(error)
   }
 }
 
-/** Reads all of it; what is wrong, or null. */
+function unreadable(error: unknown): string {
+  return `its files cannot be read: ${messageOf(error)}`
+}
+
+/** Reads all of it; what is wrong, or null. A file that cannot be read to its end is a fault too. */
 export async function contentFault(
   directory: string,
   record: GenerationRecord,
@@ -48,7 +52,11 @@ export async function contentFault(
 ): Promise<string | null> {
   const fault = await sizeFault(directory, record)
   if (fault !== null) return fault
-  return filesFault(await contentFiles(directory, pace), record)
+  try {
+    return filesFault(await contentFiles(directory, pace), record)
+  } catch (error) {
+    return unreadable(error)
+  }
 }
 
 /** All files, read to their end. */

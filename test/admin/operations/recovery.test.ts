@@ -60,6 +60,27 @@ async function reopened(t: Test, directory: string) {
   return { plane, said }
 }
 
+/** The files are read when somebody says so, not at the start. */
+async function openUnchecked(directory: string) {
+  const home = await Home.open(directory)
+  const store = await LmdbStore.open(home.state)
+  const { said, logger } = listening()
+  const parties = { serving: new MemoryServing(), forge: new MemoryForge() }
+  const operations = await openOperations({
+    ...{ home, store, logger, ...parties, metrics: new MetricsStore() },
+    bytesCheckedAtStart: 0,
+  })
+  const close = async (): Promise<void> => {
+    try {
+      await operations.close()
+    } finally {
+      await store.close()
+      await home.close()
+    }
+  }
+  return { operations, said, close }
+}
+
 function names(t: Test, said: readonly string[], ...texts: readonly string[]): void {
   for (const text of texts) {
     t.ok(
@@ -126,19 +147,8 @@ t.test('damage that is found while the model is in memory is told, and it serves
   const good = readFileSync(path)
   const bad = Buffer.from(good)
   bad[0] = (bad[0] ?? 0) ^ 1
-  const home = await Home.open(before.directory)
-  const store = await LmdbStore.open(home.state)
-  const { said, logger } = listening()
-  const parties = { serving: new MemoryServing(), forge: new MemoryForge() }
-  const operations = await openOperations({
-    ...{ home, store, logger, ...parties, metrics: new MetricsStore() },
-    bytesCheckedAtStart: 0,
-  })
-  t.teardown(async () => {
-    await operations.close()
-    await store.close()
-    await home.close()
-  })
+  const { operations, said, close } = await openUnchecked(before.directory)
+  t.teardown(close)
   await until(() => operations.getGeneration(V1).state === 'active')
   writeFileSync(path, bad)
   operations.checkContents()
@@ -149,6 +159,36 @@ t.test('damage that is found while the model is in memory is told, and it serves
   await upload({ ...before, operations }, 'v1', { content: good.toString() })
   t.equal(readFileSync(path, 'utf8'), good.toString(), 'the files are good again')
   t.equal(operations.health().status, 'HEALTHY')
+})
+
+t.test('a file that cannot be read is damage too, and ends nothing', async (t) => {
+  const before = await populated(t)
+  await before.close()
+  // A directory that passes for a file of the same size, until somebody reads it.
+  for (const name of ['v1', 'v2']) {
+    const path = join(before.home.directoryOf('s', name), 'model.onnx')
+    rmSync(path)
+    symlinkSync('../'.repeat(5), path)
+  }
+  const unchecked = await openUnchecked(before.directory)
+  unchecked.operations.checkContents()
+  await until(() => unchecked.said.filter((line) => line.includes('EISDIR')).length === 2)
+  await unchecked.close()
+
+  const { operations } = (await reopened(t, before.directory)).plane
+  const reason = /its files cannot be read: EISDIR/
+  t.match(operations.getGeneration(V1), { state: 'failed', reason })
+  await upload({ ...before, operations }, 'v1', { content: 'the model of v1' })
+  await until(() => operations.getGeneration(V1).state === 'active')
+})
+
+t.test('a stop in the middle of the check is no failure', async (t) => {
+  const before = await populated(t)
+  await before.close()
+  const { operations, close } = await openUnchecked(before.directory)
+  operations.checkContents()
+  await t.resolves(close())
+  t.equal(operations.getGeneration(V1).reason, null)
 })
 
 t.test('what an empty or older state does not know is kept aside', async (t) => {
