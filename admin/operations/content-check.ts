@@ -105,10 +105,10 @@ export class ContentCheck {
     if (isHeld) {
       catalog.markDamaged(serviceId, generationId, reason)
       logger.error(fields, 'the files of a loaded generation are damaged: it serves from memory')
-      return
+    } else {
+      catalog.quarantine(serviceId, generationId, reason)
+      logger.error(fields, 'the files of a generation are damaged: it is not used')
     }
-    catalog.quarantine(serviceId, generationId, reason)
-    logger.error(fields, 'the files of a generation are damaged: it is not used')
     serving?.publish()
   }
 

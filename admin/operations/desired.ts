@@ -86,5 +86,7 @@ function desiredGeneration(input: DesiredInput, ref: GenerationRef): DesiredGene
   const record = input.catalog.findGeneration(serviceId, generationId)
   if (record === null) return []
   const directory = input.directoryOf(serviceId, generationId)
-  return [{ serviceId, generationId, directory, plan: record.plan }]
+  const damaged = input.catalog.damaged(serviceId, generationId)
+  const state = damaged === null ? {} : { damaged }
+  return [{ serviceId, generationId, directory, plan: record.plan, ...state }]
 }

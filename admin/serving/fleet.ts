@@ -23,7 +23,7 @@ import { Circuit } from './circuit.ts'
 import { CrashWitness } from './crash-witness.ts'
 import { type Desired, Member } from './member.ts'
 import { merged } from './merge.ts'
-import { isSettled, lostLoad, type Report, warmth } from './readiness.ts'
+import { isSettled, lostLoad, type Report, warmth, whyKeep } from './readiness.ts'
 import type { Launch, ServeExit } from './serve-process.ts'
 import { isCrash, Slot, type SlotHost } from './slot.ts'
 import { residentBytesOf } from './system.ts'
@@ -245,13 +245,13 @@ export class Fleet implements Serving, SlotHost {
     return member.mayListenEarly && member.observed !== null && member.hasApplied(this.#desired)
   }
 
+  readonly whyKeep = (): string | null => whyKeep(this.#desired)
+
   isServed(): boolean {
     return this.#all().some(({ state, isAnswering }) => state === 'serving' && isAnswering)
   }
 
-  isUpToDate(member: Member): boolean {
-    return member.hasApplied(this.#desired)
-  }
+  readonly isUpToDate = (member: Member): boolean => member.hasApplied(this.#desired)
 
   replaced(reason: ReplaceReason): void {
     this.#replacements.set(reason, (this.#replacements.get(reason) ?? 0) + 1)
@@ -287,6 +287,7 @@ export class Fleet implements Serving, SlotHost {
   }
 
   #observed(member: Member): void {
+    if (this.isUpToDate(member)) member.isLate = false
     this.#countHangs(member)
     this.#look()
     this.#waits.look(null)
@@ -375,8 +376,7 @@ export class Fleet implements Serving, SlotHost {
     if (current?.state !== 'serving' || current.pid === null) return
     const residentBytes = this.#residentBytesOf(current.pid)
     if (residentBytes === null) return
-    const { pid } = current
-    const fields = { pid, residentBytes, limitBytes: this.#options.memoryBytesMax }
+    const fields = { pid: current.pid, residentBytes, limitBytes: this.#options.memoryBytesMax }
     const wasHopeless = slot.growth.isHopeless
     const growth = slot.growth.look(residentBytes, nowMs())
     if (growth === 'replace') {

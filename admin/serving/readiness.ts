@@ -83,3 +83,16 @@ export function without(observed: ObservedState, desired: DesiredState): Observe
   )
   return { ...observed, generations }
 }
+
+/** Why no process should be replaced without need; null: nothing is lost by it. */
+export function whyKeep(desired: DesiredState | null): string | null {
+  const mapped = new Set(
+    desired?.services.flatMap(({ serviceId, enabled, mapping }) =>
+      enabled ? mapping.map(({ generationId }) => refKey({ serviceId, generationId })) : [],
+    ),
+  )
+  const lost = desired?.generations.find(
+    (one) => one.damaged !== undefined && mapped.has(refKey(one)),
+  )
+  return lost === undefined ? null : `${refKey(lost)} could not be loaded again: ${lost.damaged}`
+}

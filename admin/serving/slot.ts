@@ -16,8 +16,6 @@ import type { Listening, Member } from './member.ts'
 import { GrowthPace, HangPace, restartDelayMs } from './pace.ts'
 import type { ServeExit } from './serve-process.ts'
 
-/** Dead before it served and before this: it died of its start, and the next one is delayed. */
-const SHORT_LIFE_MS = 2_000
 /** Starts that may fail before the first one listened, until the node gives up. */
 const FIRST_STARTS_MAX = 3
 /** Old processes that may answer their last callers at once: each holds all models. */
@@ -40,6 +38,8 @@ export interface SlotHost {
   isReady(member: Member): boolean
   /** Somebody else answers queries meanwhile. */
   isServed(): boolean
+  /** Why the process at hand can do what no new one could; null: any may take its place. */
+  whyKeep(): string | null
   /** It has applied the newest state. */
   isUpToDate(member: Member): boolean
   /** A start that cannot succeed. */
@@ -65,7 +65,8 @@ export class Slot {
   #handOver: HandOver | null = null
   /** Only where two cannot listen at once: listens when the other has left the port. */
   #waitsFor: Member | null = null
-  #shortLives = 0
+  /** Processes in a row that ended before they served. */
+  #failedStarts = 0
   #restart: NodeJS.Timeout | null = null
   #isStopping = false
 
@@ -102,6 +103,8 @@ export class Slot {
       return this.replace(reason)
     }
     if (this.#isStopping) return { kind: 'failed', reason: 'the node is stopping' }
+    const whyKeep = isUrgent(reason) ? null : this.#host.whyKeep()
+    if (whyKeep !== null) return { kind: 'failed', reason: whyKeep }
     return this.#begin(reason)
   }
 
@@ -243,14 +246,14 @@ export class Slot {
       return
     }
     this.#settle({ kind: 'failed', reason: `the serving process ended (${exit.how})` })
-    const diedOfStart = member.server === null && exit.aliveMs < SHORT_LIFE_MS
-    this.#shortLives = diedOfStart ? this.#shortLives + 1 : 0
-    if (this.#host.isOpening() && this.#shortLives >= FIRST_STARTS_MAX) {
+    // However long it took: what dies while it loads, or finds its port taken, does so again.
+    this.#failedStarts = member.server === null ? this.#failedStarts + 1 : 0
+    if (this.#host.isOpening() && this.#failedStarts >= FIRST_STARTS_MAX) {
       this.#host.giveUp(`the serving process ended (${exit.how})`)
       return
     }
     this.#host.replaced(isCrash(exit) ? 'crashed' : 'died')
-    const delayMs = restartDelayMs(this.#shortLives)
+    const delayMs = restartDelayMs(this.#failedStarts)
     logger.error({ pid, ...exit, delayMs }, 'the serving process ended: replaced')
     if (delayMs === 0) this.start()
     else this.#restart = setTimeout(() => this.start(), delayMs)
@@ -267,6 +270,11 @@ export class Slot {
     if (this.#restart !== null) clearTimeout(this.#restart)
     this.#settle({ kind: 'failed', reason: 'the node is stopping' })
   }
+}
+
+/** The process at hand does not serve as it should. */
+function isUrgent(reason: ReplaceReason): boolean {
+  return reason !== 'asked' && reason !== 'memory' && reason !== 'certificates'
 }
 
 /** What a model does to its process, and nobody by hand. */

@@ -57,6 +57,8 @@ export interface DesiredGeneration {
   readonly generationId: string
   readonly directory: string
   readonly plan: GenerationPlan
+  /** Why its files must not be loaded (any more); whoever has it in memory serves it on. */
+  readonly damaged?: string
 }
 
 export interface DesiredKey {

@@ -145,7 +145,10 @@ export class Engine {
     this.#retries.add(generation)
     const key = refKey(generation.desired)
     const timer = setTimeout(() => {
-      if (this.#held.get(key) === generation) this.#hold(key, generation.desired)
+      if (this.#held.get(key) !== generation) return
+      // As it is wanted now: its files may have been found damaged, or repaired.
+      const newest = this.#desired?.generations.find((one) => refKey(one) === key)
+      this.#hold(key, newest ?? generation.desired)
     }, RETRY_MS)
     timer.unref()
   }

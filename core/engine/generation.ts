@@ -116,9 +116,10 @@ export class Generation {
   async load(): Promise<void> {
     // Dropped while it waited for its turn: there is nothing to load any more.
     if (this.#state !== 'loading') return this.#settleIfIdle()
-    const { serviceId, generationId, directory, plan } = this.desired
+    const { serviceId, generationId, directory, plan, damaged } = this.desired
     const startMs = nowMs()
     try {
+      if (damaged !== undefined) throw new AppError('ERR_LOAD_FAILED', damaged)
       const pool = await Pool.start({
         setup: { serviceId, generationId, directory, plan },
         threads: Math.min(plan.threads ?? this.#deps.defaultThreads, this.#deps.threadsMax),

@@ -305,6 +305,14 @@ t.test('a process that cannot start: the node says so and gives up', async (t) =
   })
 })
 
+t.test('a process that cannot even be made: so too', async (t) => {
+  const { fleet } = newFleet(t, { execArgv: ['\0'] })
+  fleet.publish(desired(1, []))
+  fleet.start()
+  const opened = await fleet.open()
+  t.match(opened, { kind: 'failed', reason: /the serving process ended \(.*null bytes/ })
+})
+
 t.test('a port that cannot be had', async (t) => {
   const { fleet, let: happen } = newFleet(t)
   happen('cannot-listen')

@@ -7,7 +7,7 @@ import t from 'tap'
 import { Circuit } from '../../../admin/serving/circuit.ts'
 import { merged } from '../../../admin/serving/merge.ts'
 import { GrowthPace, HangPace, restartDelayMs } from '../../../admin/serving/pace.ts'
-import { isSettled, warmth } from '../../../admin/serving/readiness.ts'
+import { isSettled, warmth, whyKeep } from '../../../admin/serving/readiness.ts'
 import type {
   GenerationState,
   ObservedGeneration,
@@ -44,6 +44,16 @@ t.test('settled: routing in force, and nothing that gets traffic still on its wa
   t.equal(isSettled(wanted, observed(5, null)), false)
   const disabled = { ...wanted, services: [{ serviceId: 's', enabled: false, mapping: [] }] }
   t.equal(isSettled(disabled, observed(5, 'loading')), true)
+})
+
+t.test('a process that alone has a damaged generation in memory is kept', async (t) => {
+  const wanted = desired(1, ['g'])
+  t.equal(whyKeep(null), null)
+  t.equal(whyKeep(wanted), null)
+  const generations = wanted.generations.map((one) => ({ ...one, damaged: 'a bit flipped' }))
+  t.match(whyKeep({ ...wanted, generations }), 's/g could not be loaded again: a bit flipped')
+  const services = [{ serviceId: 's', enabled: true, mapping: [] }]
+  t.equal(whyKeep({ ...wanted, generations, services }), null, 'nobody asks it anything')
 })
 
 t.test('warm: in all of them, failed in one that stays', async (t) => {

@@ -104,6 +104,20 @@ t.test('switches to generations that are loaded and closed each time', async (t)
   t.equal(await engine.close(), true)
 })
 
+t.test('damaged files are not loaded, and what is loaded serves on', async (t) => {
+  const { ask, generation, apply, states, reasonOf } = serving(t)
+  const [held, fresh] = [generation('held', {}), generation('fresh', {})]
+  const damaged = 'model.onnx is damaged'
+  await apply({ hold: [held], map: 'held' })
+  const both = [held, fresh].map((one) => ({ ...one, damaged }))
+  await apply({ hold: both, map: 'held' })
+  t.same(states(), { held: 'active', fresh: 'failed' })
+  t.match(reasonOf('fresh'), damaged)
+  t.match(await ask(2), { generation: 'held', prediction: 2 })
+  await apply({ hold: [held, fresh], map: 'held' })
+  t.same(states(), { held: 'active', fresh: 'warm' }, 'repaired')
+})
+
 t.test('a generation that cannot load says why and disturbs nobody', async (t) => {
   const { engine, folder, ask, generation, apply, states, reasonOf } = serving(t)
   const good = generation('good', {})
