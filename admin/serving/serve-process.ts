@@ -38,19 +38,43 @@ export interface ForkOptions {
   readonly execArgv: readonly string[]
 }
 
-/** Its output joins the log on stderr: control's stdout carries the ready line only. */
 export function forkServe(options: ForkOptions): Launch {
   return (config) => {
-    const child = fork(options.entry, ['--role=serve'], {
-      execArgv: [...options.execArgv],
-      serialization: 'advanced',
-      stdio: ['ignore', 2, 2, 'ipc'],
-    })
+    const child = forked(options)
+    if (typeof child === 'string') return stillborn(child)
     const exited = exitOf(child)
     const channel = channelToServe(child)
     channel.send({ kind: 'configure', channel: CHANNEL_VERSION, config })
     return { pid: child.pid ?? null, channel, exited, kill: () => void child.kill('SIGKILL') }
   }
+}
+
+/**
+ * Its output joins the log on stderr: control's stdout carries the ready line only. Of a system
+ * without memory for one more process Node throws, of other shortages it tells by an event.
+ */
+function forked({ entry, execArgv }: ForkOptions): ChildProcess | string {
+  try {
+    return fork(entry, ['--role=serve'], {
+      execArgv: [...execArgv],
+      serialization: 'advanced',
+      stdio: ['ignore', 2, 2, 'ipc'],
+    })
+  } catch (error) {
+    return messageOf(error)
+  }
+}
+
+/** A process that never was, for those who will try another one. */
+function stillborn(reason: string): ServeHandle {
+  const exited = Promise.resolve({ how: reason, clean: false, aliveMs: 0 })
+  const channel: ServeHandle['channel'] = {
+    send: () => false,
+    onMessage: () => {},
+    onClose: (callback) => queueMicrotask(callback),
+    close: () => {},
+  }
+  return { pid: null, channel, exited, kill: () => {} }
 }
 
 function exitOf(child: ChildProcess): Promise<ServeExit> {

@@ -113,6 +113,8 @@ export interface FleetSettings extends Partial<Omit<FleetOptions, 'config' | 'la
   /** Changes of the program that a test needs. */
   readonly replace?: readonly [RegExp, string]
   readonly program?: string
+  /** One that Node refuses stands for a system that cannot start another process. */
+  readonly execArgv?: readonly string[]
   /** What a witness says that was running, `service/generation/endpoint`. */
   readonly witnessed?: readonly string[]
 }
@@ -130,7 +132,7 @@ export interface TestFleet {
 let fleets = 0
 
 export function newFleet(t: Test, settings: FleetSettings = {}): TestFleet {
-  const { processes = 1, replace, program, witnessed = [], ...options } = settings
+  const { processes = 1, replace, program, witnessed = [], execArgv = [], ...options } = settings
   fleets += 1
   const own = mkdtempSync(join(folder, `${fleets}-`))
   const entry = join(own, 'program.mjs')
@@ -140,7 +142,7 @@ export function newFleet(t: Test, settings: FleetSettings = {}): TestFleet {
   const deltas = new Map<number, MetricsDelta[]>()
   let paths = 0
   const fleet = new Fleet({
-    launch: forkServe({ entry, execArgv: [] }),
+    launch: forkServe({ entry, execArgv }),
     config: { ...CONFIG, processes },
     metrics: {
       add: (delta, source) => void deltas.set(source, [...(deltas.get(source) ?? []), delta]),
