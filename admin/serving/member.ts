@@ -62,7 +62,7 @@ export class Member {
   server: Listening['server'] | null = null
   /** It has been waited for long enough: what is still loading need not be ready any more. */
   mayListenEarly = false
-  /** It did not apply a state in time. */
+  /** It did not apply a state in time, and has not caught up since. */
   isLate = false
   hasEnded = false
   readonly #handle: ServeHandle

@@ -72,6 +72,6 @@ export class GrowthPace {
 const DELAY_MS_MAX = 10_000
 
 /** The first restart comes at once; what keeps dying of its start must not burn a core. */
-export function restartDelayMs(shortLives: number): number {
-  return shortLives <= 1 ? 0 : Math.min(DELAY_MS_MAX, 125 * 2 ** shortLives)
+export function restartDelayMs(failedStarts: number): number {
+  return failedStarts <= 1 ? 0 : Math.min(DELAY_MS_MAX, 125 * 2 ** failedStarts)
 }
