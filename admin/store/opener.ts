@@ -4,9 +4,10 @@
  * one is never served in silence.
  */
 
-import { readdir, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { AppError } from '../../core/base/errors.ts'
+import { AppError, messageOf } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { Home } from './home.ts'
 import { LmdbStore } from './lmdb-store.ts'
@@ -86,7 +87,9 @@ async function opened(
     await starts.end()
   }
   const isRebuilt = decision.kind === 'rebuild'
-  const mayBeOlder = isRebuilt || isOlder
+  // Also when the start that rebuilt it was ended before it had kept aside what is unknown now.
+  const [last] = await store.journal(1)
+  const mayBeOlder = isRebuilt || isOlder || last?.action === 'rebuildState'
   return { store, copies, isNew: decision.kind === 'create', isRebuilt, mayBeOlder, close }
 }
 
@@ -109,6 +112,10 @@ type Verdict =
 export async function look(home: Home): Promise<Verdict> {
   const file = await storeFile(home.state)
   if (file.kind !== 'file') return file
+  await access(file.path, constants.R_OK | constants.W_OK).catch((error: unknown) => {
+    // Of another user, or on a disk that nobody can write to: nothing is wrong with what is in it.
+    throw new AppError('ERR_STORE_FAILED', `${file.path} cannot be opened: ${messageOf(error)}`)
+  })
   const task = await walkTask(home, file)
   const answer = await askStoreChild(task, file.bytes)
   // Still there when the child died over it.

@@ -129,6 +129,7 @@ t.test('what was damaged is kept aside, three times at most', async (t) => {
   t.ok(existsSync(join(path, aside[0] ?? '', 'data.mdb')))
   await opening(path, ({ state, errors }) => {
     t.match([state.isRebuilt, errors], [false, []], 'once it is well it stays so')
+    t.equal(state.mayBeOlder, true, 'files that it does not know are kept still')
   })
 })
 
