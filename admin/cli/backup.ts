@@ -3,12 +3,12 @@
  * that runs and goes on changing, without a key: by who can read the data directory.
  */
 
-import { mkdir, readdir, readFile, rm, statfs } from 'node:fs/promises'
+import { readdir, readFile, rm, statfs } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
 import { refKey } from '../../core/base/ids.ts'
-import { exists, syncTree } from '../store/files.ts'
+import { exists, mkdirDurably, syncTree } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import { parseCopy, type StateCopy } from '../store/state-copy.ts'
 import {
@@ -191,7 +191,7 @@ async function prepareTarget(root: string, target: string): Promise<void> {
   if (`${target}/`.startsWith(`${root}/`) || `${root}/`.startsWith(`${target}/`)) {
     throw failed(`${target}: a back-up lies outside the data directory ${root}`)
   }
-  await mkdir(target, { recursive: true, mode: 0o700 })
+  await mkdirDurably(target)
   if ((await readdir(target)).length > 0) throw failed(`${target} is not empty; name a new one`)
 }
 

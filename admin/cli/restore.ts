@@ -4,7 +4,7 @@
  * again.
  */
 
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
@@ -132,7 +132,8 @@ async function fill(home: Home, source: string, { backup, parts }: Filling): Pro
   const { seq, writes } = backup.state
   const after = { createdOn: new Date(backup.createdOn).toISOString(), seq }
   const entry = entryOf({ seq: seq + 1, action: 'restore', after })
-  const state = await built(home, { copy: backup.statePath, entry, writesMin: writes }, 0)
+  const { size } = await stat(backup.statePath)
+  const state = await built(home, { copy: backup.statePath, entry, writesMin: writes }, size)
   // From here on the directory is neither empty nor whole, and the mark says so.
   await writeDurably(restoreMark(home.root), '')
   await empty(home.generations)
