@@ -44,7 +44,7 @@ function unreadable(error: unknown): string {
   return `its files cannot be read: ${messageOf(error)}`
 }
 
-/** Reads all of it; what is wrong, or null. A file that cannot be read to its end is a fault too. */
+/** Reads all of it; what is wrong, or null. A file that cannot be read is a fault too. */
 export async function contentFault(
   directory: string,
   record: GenerationRecord,

@@ -30,7 +30,7 @@ export type StoreTask =
 export type StoreAnswer =
   | { readonly kind: 'ok'; readonly isEmpty: boolean; readonly totals: Totals }
   | { readonly kind: 'damaged'; readonly reason: string }
-  /** No child could be started, so nothing is known. */
+  /** No child could be started, or a later version wrote it: nothing is known. */
   | { readonly kind: 'unknown'; readonly reason: string }
 
 type Ended = StoreAnswer | { readonly kind: 'dead'; readonly reason: string }
@@ -73,7 +73,8 @@ function answerOf(line: string): Ended {
   try {
     const value: unknown = JSON.parse(line)
     if (isObject(value)) {
-      if (value['kind'] === 'damaged') return damaged(String(value['reason']))
+      const { kind } = value
+      if (kind === 'damaged' || kind === 'unknown') return { kind, reason: String(value['reason']) }
       const totals = totalsOf(value['totals'])
       if (totals !== null) return { kind: 'ok', isEmpty: value['isEmpty'] === true, totals }
     }
@@ -81,8 +82,4 @@ function answerOf(line: string): Ended {
     // Fall through: it said something else than an answer.
   }
   return { kind: 'dead', reason: 'reading it ends without an answer' }
-}
-
-function damaged(reason: string): StoreAnswer {
-  return { kind: 'damaged', reason }
 }

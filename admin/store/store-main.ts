@@ -13,7 +13,7 @@ async function answer(task: StoreTask): Promise<StoreAnswer> {
   switch (task.kind) {
     case 'walk': {
       const walked = await walk(task.directory)
-      if (walked.kind === 'damaged' || task.trial === null) return walked
+      if (walked.kind !== 'ok' || task.trial === null) return walked
       const tried = await tryWriting(task.directory, task.trial)
       await rm(task.trial, { recursive: true, force: true })
       return tried.kind === 'damaged' ? tried : walked

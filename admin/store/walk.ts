@@ -33,6 +33,8 @@ export type Walked =
   /** `isEmpty`: nothing was ever stored, not even a format. */
   | { readonly kind: 'ok'; readonly isEmpty: boolean; readonly totals: Totals }
   | { readonly kind: 'damaged'; readonly reason: string }
+  /** A later version wrote it: what looks wrong here may be right there. */
+  | { readonly kind: 'unknown'; readonly reason: string }
 
 /** All that is stored, as it is; nothing is written. */
 export async function walk(directory: string): Promise<Walked> {
@@ -78,6 +80,11 @@ async function rewrite(env: StoreEnv): Promise<void> {
 }
 
 function walkAll(env: StoreEnv): Walked {
+  const format = formatOf(env)
+  if (typeof format === 'number' && format > FORMAT) {
+    const what = `a later version wrote it (format ${format}, this one reads ${FORMAT} and older)`
+    return { kind: 'unknown', reason: what }
+  }
   const tally = new Tally()
   const meta = new Map<string, unknown>()
   const keys: string[] = []
@@ -99,6 +106,11 @@ function walkAll(env: StoreEnv): Walked {
   if (count === 0) return { kind: 'ok', isEmpty: true, totals: tally.totals(0, 0) }
   const fault = orphanFault(keys)
   return fault === null ? judge(meta, (writes) => tally.totals(seq, writes)) : damaged(fault)
+}
+
+function formatOf(env: StoreEnv): unknown {
+  const stored = env.get(FORMAT_KEY)
+  return stored === undefined ? null : unseal(FORMAT_KEY, stored)
 }
 
 function judge(meta: ReadonlyMap<string, unknown>, foundOf: (writes: number) => Totals): Walked {

@@ -99,7 +99,7 @@ t.test('records that are missing, old, or of no shape are found', async (t) => {
     ['thing/x', sealed('thing/x', {}).text, /thing\/x: no kind of record/],
     ['service/b', 'nonsense', /service\/b: the checksum does not match/],
     ['meta/totals', null, /meta\/totals: it is missing/],
-    ['meta/format', sealed('meta/format', 3).text, /meta\/format: it is 3, this node reads 2/],
+    ['meta/format', sealed('meta/format', 0).text, /meta\/format: it is 0, this node reads 2/],
   ]
   for (const [key, text, reason] of faults) {
     const path = await made(t)
@@ -144,6 +144,20 @@ t.test('a store of before the totals gets them', async (t) => {
   })
   await meddle(path, 'service/b', null)
   await opening(path, ({ state }) => t.equal(state.isRebuilt, true, 'and is checked from then on'))
+})
+
+t.test('the store of a later version is left as it is, whatever copies there are', async (t) => {
+  const path = await made(t)
+  await meddle(path, 'meta/format', sealed('meta/format', 3).text)
+  await meddle(path, 'service/b', sealed('service/b', { id: 'b', later: true }).text)
+  const bytes = () => readFileSync(join(path, 'state', 'data.mdb'))
+  const before = bytes()
+  const reason = /data\.mdb cannot be checked: a later version wrote it \(format 3, /
+  await t.rejects(
+    opening(path, () => {}),
+    { code: 'ERR_STORE_FAILED', message: reason },
+  )
+  t.ok(bytes().equals(before))
 })
 
 t.test('without a good copy the start says what is wrong and what to do', async (t) => {
