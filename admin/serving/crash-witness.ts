@@ -29,8 +29,17 @@ export class CrashWitness {
     if (hasCrashed) this.#untilMs = nowMs() + WATCH_MS
     if (file === null) return []
     const running = hasCrashed ? read(file) : []
-    rmSync(file, { force: true })
+    remove(file)
     return running
+  }
+}
+
+/** On a disk that has become read-only it stays; a start removes it. */
+function remove(file: string): void {
+  try {
+    rmSync(file, { force: true })
+  } catch {
+    // That one process is replaced matters more.
   }
 }
 

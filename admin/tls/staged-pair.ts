@@ -38,7 +38,11 @@ export class StagedPair {
 
   /** A key must not lie about for longer than it is needed. */
   discard(): void {
-    rmSync(this.#folder, { recursive: true, force: true })
+    try {
+      rmSync(this.#folder, { recursive: true, force: true })
+    } catch {
+      // A disk that has become read-only keeps it; a stop has more to do than this.
+    }
   }
 
   /** After a kill the last one is still there: a full disk then does not keep the node down. */
