@@ -20,6 +20,8 @@ import { until } from '../tools/waiting.ts'
 
 const CONNECTIONS = 64
 const KILLS = effort(3, 10)
+/** A caller that comes back at once may meet the listener of the dying process, and lose again. */
+const LOST_MAX = 2 * CONNECTIONS
 const HANDOVERS = effort(4, 30)
 const NEW_PER_S = 1_000
 /** uWebSockets.js ends a kept connection that is silent for ten seconds. */
@@ -71,7 +73,7 @@ t.test('a killed process loses what was inside it, and the next one serves at on
     await until(async () => callers.report().answered > before.answered + 20 * CONNECTIONS)
     gaps.push(Math.round(nowMs() - killedMs))
     const { lost } = callers.report()
-    t.ok(lost - before.lost <= CONNECTIONS, `${lost - before.lost} requests were inside`)
+    t.ok(lost - before.lost <= LOST_MAX, `${lost - before.lost} requests were inside`)
   }
   const report = await callers.stop()
   sayEffort({ kills: KILLS, answered: report.answered, lost: report.lost })
