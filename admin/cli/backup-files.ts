@@ -55,6 +55,10 @@ export function directoryIn(
   return join(root, 'generations', ref.serviceId, ref.generationId)
 }
 
+export function bytesOf(generations: readonly BackedUp[]): number {
+  return generations.flatMap(({ files }) => files).reduce((sum, { size }) => sum + size, 0)
+}
+
 export function refOf({ serviceId, id }: GenerationRecord) {
   return { serviceId, generationId: id }
 }

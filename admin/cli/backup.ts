@@ -3,16 +3,18 @@
  * that runs and goes on changing, without a key: by who can read the data directory.
  */
 
-import { readdir, readFile, rm, statfs } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
 import { refKey } from '../../core/base/ids.ts'
 import { exists, mkdirDurably, syncTree } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
-import { parseCopy, type StateCopy } from '../store/state-copy.ts'
+import { parseCopy, type StateCopy, serviceCount } from '../store/state-copy.ts'
+import { freeBytes } from '../store/store-files.ts'
 import {
   type BackedUp,
+  bytesOf,
   copyGeneration,
   directoryIn,
   finishBackup,
@@ -70,7 +72,7 @@ class BackupRun {
 
   async run(): Promise<BackupSummary> {
     let taken = await this.#take()
-    this.#requireSpace(taken, await freeBytesOf(this.#options.target))
+    this.#requireSpace(taken, await freeBytes(this.#options.target))
     for (let round = 1; ; round++) {
       const newer = await this.#copyAll(taken)
       if (newer === null) break
@@ -144,7 +146,7 @@ class BackupRun {
     const generations = [...this.#copied.values()]
     const skipped = records.flatMap((record) => this.#skipped.get(keyOf(record)) ?? [])
     await finishBackup(target, text, { createdOn: wallMs(), generations, skipped })
-    const services = state.records.filter(({ key }) => key.startsWith('service/')).length
+    const services = serviceCount(state)
     const bytes = bytesOf(generations)
     say(`${generations.length} generations, ${bytes} bytes: every file was read back and is right`)
     const { seq } = state
@@ -171,15 +173,6 @@ class BackupRun {
 
 function keyOf(record: GenerationRecord): string {
   return `${refKey(refOf(record))} ${record.sha256}`
-}
-
-function bytesOf(generations: readonly BackedUp[]): number {
-  return generations.flatMap(({ files }) => files).reduce((sum, { size }) => sum + size, 0)
-}
-
-async function freeBytesOf(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory)
-  return bavail * bsize
 }
 
 async function checkHome(root: string): Promise<void> {

@@ -16,11 +16,12 @@ import { FREE_BYTES_MIN } from '../store/lmdb-store.ts'
 import { restoreMark } from '../store/opener.ts'
 import { built, entryOf, moveIn } from '../store/rebuild.ts'
 import type { GenerationRecord } from '../store/records.ts'
-import { copiesFolder, copyNames } from '../store/state-copy.ts'
+import { copiesFolder, copyNames, serviceCount } from '../store/state-copy.ts'
 import { freeBytes, storeFile } from '../store/store-files.ts'
 import {
   type BackedUp,
   type Backup,
+  bytesOf,
   copyGeneration,
   directoryIn,
   manifestFault,
@@ -176,13 +177,9 @@ async function requireSpace(home: Home, parts: readonly Part[]): Promise<void> {
 
 function summaryOf(home: Home, backup: Backup): RestoreSummary {
   const { state, generations, skipped } = backup
-  const services = state.records.filter(({ key }) => key.startsWith('service/')).length
+  const services = serviceCount(state)
   const figures = { services, generations: generations.length, bytes: bytesOf(generations) }
   return { home: home.root, seq: state.seq, ...figures, skipped }
-}
-
-function bytesOf(generations: readonly BackedUp[]): number {
-  return generations.flatMap(({ files }) => files).reduce((sum, { size }) => sum + size, 0)
 }
 
 function damaged(source: string, name: string, fault: string | null): AppError {

@@ -13,7 +13,13 @@ import { exists, syncPath, syncTree } from './files.ts'
 import type { Home } from './home.ts'
 import { FREE_BYTES_MIN } from './lmdb-store.ts'
 import type { JournalEntry } from './records.ts'
-import { copiesFolder, type FoundCopies, type StateCopy, seqOfName } from './state-copy.ts'
+import {
+  copiesFolder,
+  type FoundCopies,
+  type StateCopy,
+  seqOfName,
+  serviceCount,
+} from './state-copy.ts'
 import { askStoreChild } from './store-child.ts'
 import { freeBytes } from './store-files.ts'
 
@@ -50,7 +56,7 @@ export async function rebuild(input: RebuildInput): Promise<void> {
   const aside = await setAside(home, staged)
   await moveIn(home, staged)
   const lost = lossText(copy, seqSeen)
-  const fields = { reason, copy: name, savedOn, services: countOf(copy), lost, aside }
+  const fields = { reason, copy: name, savedOn, services: serviceCount(copy), lost, aside }
   logger.error(fields, 'the state has been rebuilt from a copy')
   await prune(home)
 }
@@ -113,10 +119,6 @@ async function prune(home: Home): Promise<void> {
 function lossText(copy: StateCopy, seqSeen: number): string {
   const since = `changes after number ${copy.seq}, if there were any`
   return seqSeen === copy.seq ? since : `${since}; at least ${seqSeen - copy.seq} had been made`
-}
-
-function countOf({ records }: StateCopy): number {
-  return records.filter(({ key }) => key.startsWith('service/')).length
 }
 
 function seqOf(name: string): number {

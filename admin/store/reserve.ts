@@ -4,8 +4,9 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { rm, stat, writeFile } from 'node:fs/promises'
 import { messageOf } from '../../core/base/errors.ts'
+import { freeBytes } from './store-files.ts'
 
 /** Many times what one change writes. */
 const BYTES = 2 * 1024 * 1024
@@ -20,9 +21,8 @@ export class Reserve {
     this.#path = path
   }
 
-  async freeBytes(): Promise<number> {
-    const { bavail, bsize } = await statfs(this.#directory)
-    return bavail * bsize
+  freeBytes(): Promise<number> {
+    return freeBytes(this.#directory)
   }
 
   /** Takes the piece when `freeBytes` allow it and it is not there yet; never fails. */

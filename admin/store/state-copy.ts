@@ -35,6 +35,10 @@ export interface Plain {
   readonly value: unknown
 }
 
+export function serviceCount({ records }: StateCopy): number {
+  return records.filter(({ key }) => key.startsWith('service/')).length
+}
+
 export type CopyReading =
   | { readonly kind: 'good'; readonly copy: StateCopy }
   | { readonly kind: 'bad'; readonly reason: string }
