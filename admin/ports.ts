@@ -17,8 +17,8 @@ const PICKS_MAX = 50
 /** A serving process whose control was killed leaves the port as soon as it notices. */
 const ORPHAN_WAIT_MS = 3_000
 const ORPHAN_POLL_MS = 50
-/** The program of a control, among the arguments of its process. */
-const CONTROL = /core\/main\.js$/
+/** The programs of a control, among the arguments of its process. */
+const CONTROL = /core\/(main\.js|switchyard\.mjs)$/
 
 export interface PortWish {
   readonly host: string
