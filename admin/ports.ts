@@ -18,7 +18,7 @@ const PICKS_MAX = 50
 const ORPHAN_WAIT_MS = 3_000
 const ORPHAN_POLL_MS = 50
 /** The programs of a control, among the arguments of its process. */
-const CONTROL = /core\/(main\.js|switchyard\.mjs)$/
+const CONTROL = /(^|\/)(core\/main\.js|switchyard(\.mjs)?)$/
 
 export interface PortWish {
   readonly host: string
