@@ -92,7 +92,14 @@ export function createForge(options: ForgeOptions): ClosableForge {
         timeMs: (bytes) => options.timeMs + (1000 * bytes) / LIMITS.forgeBytesPerS,
         memoryBytes: Math.max(options.memoryBytesMin, 4 * archiveBytes + 2 * GIB),
       }
-      return runOne(options, job, running)
+      try {
+        return await runOne(options, job, running)
+      } catch (error) {
+        // Most failures to start one are an event of the child; want of memory is thrown.
+        const detail = `no process can be started to try the model: ${messageOf(error)}`
+        options.logger.error({ err: error }, 'a forge could not be started')
+        return refusal('ERR_INTERNAL', detail)
+      }
     },
   }
 }
@@ -106,8 +113,8 @@ function runOne(
   const stderr = new StderrTail([archive, directory])
   const limitMs = job.timeMs(job.archiveBytes)
   const run: Run = { phase: null, detail: '', answer: null, limitMs, ended: null, stderr }
+  const child = startForge(options, job)
   return new Promise((resolve) => {
-    const child = startForge(options, job)
     const limits = limit(options, job, child, run)
     running.set(child, run)
     const end = (how: string): void => {
@@ -132,7 +139,8 @@ function runOne(
     child.on('error', (error) => {
       if (child.pid === undefined) end(messageOf(error))
     })
-    child.send(job.request, () => {})
+    // Without a process it has no channel either.
+    if (child.pid !== undefined) child.send(job.request, () => {})
   })
 }
 

@@ -181,6 +181,14 @@ t.test('a child that runs when the node stops', async (t) => {
   t.equal(detailOf(ran, 'ERR_STOPPING'), 'the import was given up')
 })
 
+t.test('a child that cannot be started', async (t) => {
+  // An argument longer than the system takes is thrown at once, as want of memory is.
+  const long = await run('', { prlimit: `/${'x'.repeat(4 * 1024 * 1024)}` })
+  t.match(detailOf(long, 'ERR_INTERNAL'), /^no process can be started.+: spawn E/)
+  const missing = await run('', { prlimit: join(folder, 'missing') })
+  t.match(detailOf(missing, 'ERR_INTERNAL'), /ENOENT/)
+})
+
 const BOMB = `${TESTING}
   const kept = []
   setInterval(() => kept.push(Buffer.alloc(128 * 2 ** 20, 1)), 5)`

@@ -23,6 +23,7 @@ import { type OpenedState, openState } from '../../../admin/store/opener.ts'
 import type { StateRecord } from '../../../admin/store/records.ts'
 import { IN_VAIN_MAX } from '../../../admin/store/starts.ts'
 import type { StateChange } from '../../../admin/store/state-store.ts'
+import { askStoreChild } from '../../../admin/store/store-child.ts'
 import type { Logger } from '../../../core/base/logger.ts'
 import { temporaryDirectory } from '../../tools/control-plane.ts'
 
@@ -275,4 +276,45 @@ t.test('the store itself stays usable without its opener', async (t) => {
   t.match(store.totals, { records: 0, journal: 2, seq: 2, writes: 3 })
   await store.close()
   await home.close()
+})
+
+const CHILDREN = `/proc/self/task/${process.pid}/children`
+
+/** Kills what this process starts while `work` is under way; returns how many. */
+async function killing(times: number, work: () => Promise<unknown>): Promise<number> {
+  const killed = new Set<number>()
+  const timer = setInterval(() => {
+    for (const pid of readFileSync(CHILDREN, 'utf8').trim().split(' ').map(Number)) {
+      if (pid === 0 || killed.has(pid) || killed.size === times) continue
+      process.kill(pid, 'SIGKILL')
+      killed.add(pid)
+    }
+  }, 2)
+  await work().finally(() => clearInterval(timer))
+  return killed.size
+}
+
+const noChildren = existsSync(CHILDREN) ? false : 'the system does not tell the children'
+
+t.test('a child killed by others says nothing of the store', { skip: noChildren }, async (t) => {
+  const path = await made(t)
+  const start = () => opening(path, () => t.fail('opened'))
+  const line = /data\.mdb cannot be checked: .+killed from outside.+start again$/
+  const refused = { code: 'ERR_STORE_FAILED', message: line }
+  t.equal(await killing(Number.POSITIVE_INFINITY, () => t.rejects(start(), refused)), 2)
+  const restart = () =>
+    opening(path, async ({ state, errors }) => {
+      t.match([state.isRebuilt, errors, await ids(state)], [false, [], ['a', 'b', 'c']])
+    })
+  t.equal(await killing(1, restart), 1, 'once is an accident, and it is asked again')
+})
+
+t.test('a child that takes too long, and one that cannot be started', async (t) => {
+  const task = { kind: 'walk', directory: join(await made(t), 'state'), trial: null } as const
+  t.match(await askStoreChild(task, 0, 1), { kind: 'damaged', reason: /does not come to an end/ })
+  // More than the system takes for an argument: thrown at once, as want of memory is.
+  const directory = 'x'.repeat(4 * 1024 * 1024)
+  const unknown = { kind: 'unknown', reason: /no process can be started: spawn E2BIG/ }
+  t.match(await askStoreChild({ ...task, directory }, 0), unknown)
+  t.match(await askStoreChild(task, 0), { kind: 'ok', totals: { records: 3 } })
 })
