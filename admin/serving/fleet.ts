@@ -19,18 +19,18 @@ import type {
   ServingStatus,
   WarmOutcome,
 } from '../contracts.ts'
-import { Circuit } from './circuit.ts'
-import { CrashWitness } from './crash-witness.ts'
+import { Blame, type BlameOptions } from './blame.ts'
 import { type Desired, Member } from './member.ts'
 import { merged } from './merge.ts'
 import { isSettled, lostLoad, type Report, warmth, whyKeep } from './readiness.ts'
 import type { Launch, ServeExit } from './serve-process.ts'
-import { isCrash, Slot, type SlotHost } from './slot.ts'
-import { residentBytesOf } from './system.ts'
+import { Slot, type SlotHost } from './slot.ts'
+import { readOomKills, residentBytesOf } from './system.ts'
 import { Waits } from './waits.ts'
 
 /** Beyond the time that an operator waits for a state to be applied: then the process is lost. */
 const LATE_MS = LIMITS.applyMs + 1_000
+const LATE_AGAIN_MS = 500
 
 export interface FleetOptions {
   readonly launch: Launch
@@ -45,8 +45,8 @@ export interface FleetOptions {
   /** Of one process. */
   readonly memoryBytesMax: number
   readonly residentBytesOf?: (pid: number) => number | null
-  /** A path nobody else uses, for a file that says what ran when a process crashed. */
-  readonly witnessPath: () => string
+  readonly witnessPath: BlameOptions['witnessPath']
+  readonly oomKills?: BlameOptions['oomKills']
   readonly tcpMigrateReq: boolean | null
   readonly logger: Logger
 }
@@ -70,8 +70,7 @@ export class Fleet implements Serving, SlotHost {
   readonly #options: FleetOptions
   readonly #slots: readonly Slot[]
   readonly #waits = new Waits<Ended | null>()
-  readonly #circuit = new Circuit(nowMs)
-  readonly #witness: CrashWitness
+  readonly #blame: Blame
   readonly #replacements = new Map<ReplaceReason, number>()
   readonly #residentBytesOf: (pid: number) => number | null
   #desired: DesiredState | null = null
@@ -89,7 +88,7 @@ export class Fleet implements Serving, SlotHost {
     this.logger = options.logger
     this.#port = options.config.port
     this.#residentBytesOf = options.residentBytesOf ?? residentBytesOf
-    this.#witness = new CrashWitness(options.witnessPath)
+    this.#blame = new Blame({ oomKills: readOomKills, ...options })
     const { processes } = options.config
     this.#slots = Array.from({ length: processes }, () => new Slot(this, options.memoryBytesMax))
   }
@@ -117,8 +116,10 @@ export class Fleet implements Serving, SlotHost {
     this.#desired = state
     this.#sendDesired()
     for (const member of this.#all()) {
+      const onTime = () => (member.observed?.revision ?? 0) >= state.revision
+      // Twice: where the whole machine was stopped, the process was too.
       member.later(LATE_MS, () => {
-        if ((member.observed?.revision ?? 0) < state.revision) this.#late(member)
+        if (!onTime()) member.later(LATE_AGAIN_MS, () => onTime() || this.#late(member))
       })
     }
     this.#look()
@@ -135,9 +136,13 @@ export class Fleet implements Serving, SlotHost {
   }
 
   whenWarm(serviceId: string, generationId: string): Promise<WarmOutcome> {
-    const answer = (ended: Ended | null): WarmOutcome | undefined =>
-      (ended === null ? undefined : lostLoad(ended, serviceId, generationId)) ??
-      warmth(this.#reports(), serviceId, generationId)
+    const answer = (ended: Ended | null): WarmOutcome | undefined => {
+      const lost = ended === null ? undefined : lostLoad(ended, serviceId, generationId)
+      if (lost !== undefined) return lost
+      const reason = this.#blame.whyNotLoaded({ serviceId, generationId })
+      if (reason !== null) return { kind: 'failed', reason }
+      return warmth(this.#reports(), serviceId, generationId)
+    }
     const outcome = answer(null)
     if (outcome !== undefined) return Promise.resolve(outcome)
     const reason = `it was not warm after ${LIMITS.loadMs / 1000} s`
@@ -145,7 +150,8 @@ export class Fleet implements Serving, SlotHost {
   }
 
   observed(): ObservedState | null {
-    return merged(this.#reports())
+    const observed = merged(this.#reports())
+    return observed && this.#blame.shown(observed, this.#desired)
   }
 
   async collect(): Promise<void> {
@@ -169,9 +175,7 @@ export class Fleet implements Serving, SlotHost {
   }
 
   pardon(serviceId: string, generationId: string): void {
-    if (!this.#circuit.pardon(serviceId, generationId)) return
-    this.logger.info({ serviceId, generationId }, 'stopped endpoints are run again')
-    this.#sendDesired()
+    if (this.#blame.pardon({ serviceId, generationId })) this.#sendDesired()
   }
 
   status(): ServingStatus {
@@ -189,7 +193,7 @@ export class Fleet implements Serving, SlotHost {
       server: serving[0]?.server ?? null,
       replacements: Object.fromEntries(this.#replacements),
       lastExit: this.#lastExit,
-      stopped: this.#circuit.stopped(),
+      stopped: this.#blame.stopped(),
       overMemory: this.#slots.some(({ growth }) => growth.isHopeless),
       tcpMigrateReq: this.#options.tcpMigrateReq,
     }
@@ -209,7 +213,7 @@ export class Fleet implements Serving, SlotHost {
 
   launch(slot: Slot): Member {
     this.#members += 1
-    const witnessFile = this.#witness.newFile()
+    const witnessFile = this.#blame.newWitnessFile()
     const { config, launch, metrics } = this.#options
     return new Member({
       number: this.#members,
@@ -240,12 +244,13 @@ export class Fleet implements Serving, SlotHost {
   }
 
   isReady(member: Member): boolean {
-    if (!this.#mayListen || this.#desired === null) return false
-    if (isSettled(this.#desired, member.observed)) return true
-    return member.mayListenEarly && member.observed !== null && member.hasApplied(this.#desired)
+    const desired = this.#allowed()
+    if (!this.#mayListen || desired === null) return false
+    if (isSettled(desired, member.observed)) return true
+    return member.mayListenEarly && member.observed !== null && member.hasApplied(desired)
   }
 
-  readonly whyKeep = (): string | null => whyKeep(this.#desired)
+  readonly whyKeep = (): string | null => whyKeep(this.#allowed())
 
   isServed(): boolean {
     return this.#all().some(({ state, isAnswering }) => state === 'serving' && isAnswering)
@@ -272,9 +277,14 @@ export class Fleet implements Serving, SlotHost {
     }))
   }
 
+  /** Of what is wanted, what processes may be told. */
+  #allowed(): DesiredState | null {
+    return this.#desired && this.#blame.allowed(this.#desired)
+  }
+
   #message(): Desired | null {
-    if (this.#desired === null) return null
-    return { kind: 'desired', state: this.#desired, stopped: this.#circuit.stopped() }
+    const state = this.#allowed()
+    return state && { kind: 'desired', state, stopped: this.#blame.stopped() }
   }
 
   #sendDesired(): void {
@@ -288,25 +298,10 @@ export class Fleet implements Serving, SlotHost {
 
   #observed(member: Member): void {
     if (this.isUpToDate(member)) member.isLate = false
-    this.#countHangs(member)
+    if (this.#blame.reported(member)) this.#sendDesired()
     this.#look()
     this.#waits.look(null)
     this.#replaceIfHung(member)
-  }
-
-  #countHangs(member: Member): void {
-    let stops = false
-    for (const { ref, count } of member.newHangs()) {
-      this.logger.warn({ ...ref, pid: member.pid, count }, 'a run of an endpoint does not end')
-      if (this.#circuit.hung(ref, count)) stops = true
-    }
-    if (stops) this.#sayStopped()
-  }
-
-  #sayStopped(): void {
-    const stopped = this.#circuit.stopped()
-    this.logger.error({ stopped }, 'endpoints are stopped: their runs hang or crash')
-    this.#sendDesired()
   }
 
   #replaceIfHung(member: Member): void {
@@ -339,14 +334,13 @@ export class Fleet implements Serving, SlotHost {
   }
 
   #ended(member: Member, exit: ServeExit, slot: Slot): void {
-    const { pid, number, state, isKilled } = member
+    const { number, state, isKilled } = member
     this.#options.metrics.disconnected(number)
     if (state !== 'retiring') this.#lastExit = exit.how
-    const isSuspect = !isKilled && isCrash(exit)
-    const running = this.#witness.take(member.witnessFile, isSuspect)
-    if (isSuspect) this.logger.error({ pid, how: exit.how, running }, 'a serving process crashed')
-    if (this.#circuit.crashed(running)) this.#sayStopped()
-    slot.onEnded(member, exit)
+    const { hasCrashed, changes, leavesOut } = this.#blame.ended(member, exit)
+    if (leavesOut) for (const one of this.#slots) one.forgiveStarts()
+    if (changes) this.#sendDesired()
+    slot.onEnded(member, exit, hasCrashed)
     const tells = state !== 'retiring' && !isKilled
     this.#waits.look(tells ? { how: exit.how, last: member.observed } : null)
   }
@@ -363,6 +357,7 @@ export class Fleet implements Serving, SlotHost {
   }
 
   #onBeat(): void {
+    this.#blame.beat()
     for (const member of this.#all()) {
       const isLate = member.isLate && !this.isUpToDate(member)
       if (!member.beat() || isLate) this.#isLost(member)

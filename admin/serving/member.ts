@@ -197,11 +197,14 @@ export class Member {
     return found
   }
 
-  /** Forgotten when the process ends first. */
+  /**
+   * Forgotten when the process ends first. When control itself was stopped all times are over at
+   * once, so what the process has sent meanwhile is read before anything is concluded.
+   */
   later(ms: number, act: () => void): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
-      act()
+      setImmediate(() => setImmediate(() => this.hasEnded || act()))
     }, ms)
     this.#timers.add(timer)
   }

@@ -16,6 +16,9 @@ import {
   type ToServe,
 } from '../../core/channel/messages.ts'
 
+/** The channel of a process that has ended closes at once, unless something else holds it. */
+const LAST_REPORT_MS = 250
+
 export interface ServeExit {
   /** `SIGKILL`, `code 1` or why it could not start. */
   readonly how: string
@@ -77,11 +80,17 @@ function stillborn(reason: string): ServeHandle {
   return { pid: null, channel, exited, kill: () => {} }
 }
 
+/** Its last report, which may say what it died of, is still on the way when it ends. */
 function exitOf(child: ChildProcess): Promise<ServeExit> {
   const startMs = nowMs()
   return new Promise((resolve) => {
-    const end = (how: string, clean: boolean): void =>
-      resolve({ how, clean, aliveMs: nowMs() - startMs })
+    const end = (how: string, clean: boolean): void => {
+      const exit = { how, clean, aliveMs: nowMs() - startMs }
+      const settle = (): void => resolve(exit)
+      if (!child.connected) settle()
+      else setTimeout(settle, LAST_REPORT_MS)
+      child.once('disconnect', settle)
+    }
     child.once('exit', (code, signal) => end(signal ?? `code ${code}`, code === 0))
     // Also for a message that could not be sent; only a process that never ran ends here.
     child.on('error', (error) => {

@@ -182,7 +182,7 @@ export class Slot {
     else this.look()
   }
 
-  onEnded(member: Member, exit: ServeExit): void {
+  onEnded(member: Member, exit: ServeExit, hasCrashed: boolean): void {
     this.onRetired(member)
     const { pid } = member
     if (this.#leaving.delete(member)) {
@@ -190,7 +190,12 @@ export class Slot {
       return
     }
     if (member === this.#next) this.#abandonNext(`the new one ended (${exit.how})`)
-    else if (member === this.#current) this.#lostCurrent(member, exit)
+    else if (member === this.#current) this.#lostCurrent(member, exit, hasCrashed)
+  }
+
+  /** What the starts failed of is gone. */
+  forgiveStarts(): void {
+    this.#failedStarts = 0
   }
 
   #begin(reason: ReplaceReason): Promise<SlotOutcome> {
@@ -235,7 +240,7 @@ export class Slot {
     this.#settle({ kind: 'failed', reason })
   }
 
-  #lostCurrent(member: Member, exit: ServeExit): void {
+  #lostCurrent(member: Member, exit: ServeExit, hasCrashed: boolean): void {
     const { logger } = this.#host
     const { pid } = member
     this.#current = this.#next
@@ -252,7 +257,7 @@ export class Slot {
       this.#host.giveUp(`the serving process ended (${exit.how})`)
       return
     }
-    this.#host.replaced(isCrash(exit) ? 'crashed' : 'died')
+    this.#host.replaced(hasCrashed ? 'crashed' : 'died')
     const delayMs = restartDelayMs(this.#failedStarts)
     logger.error({ pid, ...exit, delayMs }, 'the serving process ended: replaced')
     if (delayMs === 0) this.start()
@@ -275,13 +280,6 @@ export class Slot {
 /** The process at hand does not serve as it should. */
 function isUrgent(reason: ReplaceReason): boolean {
   return reason !== 'asked' && reason !== 'memory' && reason !== 'certificates'
-}
-
-/** What a model does to its process, and nobody by hand. */
-const CRASH_SIGNALS = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP']
-
-export function isCrash({ how }: ServeExit): boolean {
-  return CRASH_SIGNALS.includes(how)
 }
 
 function withResolver<T>() {

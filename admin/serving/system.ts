@@ -25,6 +25,17 @@ export function readTcpMigrateReq(): boolean | null {
   return text === null ? null : text.trim() !== '0'
 }
 
+/**
+ * How many processes the kernel has killed for want of memory: of the container where it counts
+ * them, for what dies elsewhere on the machine says nothing; of the machine else.
+ */
+export function readOomKills(): number | null {
+  const group = /^0::(\/.*)$/m.exec(readText('/proc/self/cgroup') ?? '')?.[1]
+  const events = group === undefined ? null : readText(`/sys/fs/cgroup${group}/memory.events`)
+  const count = /^oom_kill (\d+)$/m.exec(events ?? readText('/proc/vmstat') ?? '')?.[1]
+  return count === undefined ? null : Number(count)
+}
+
 function readText(path: string): string | null {
   try {
     return readFileSync(path, 'utf8')

@@ -107,6 +107,7 @@ export interface ObservedGeneration {
 export interface ObservedState {
   /** The newest desired revision whose routing is in force. */
   readonly revision: number
+  /** They load in this order, one at a time: of those that are `loading` the others wait. */
   readonly generations: readonly ObservedGeneration[]
   readonly connections: number
 }

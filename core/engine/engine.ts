@@ -107,7 +107,7 @@ export class Engine {
     const generation = new Generation(next, this.#deps)
     this.#stop(generation)
     this.#held.set(key, generation)
-    this.#loads = this.#loads.then(() => generation.load())
+    this.#loads = this.#loads.then(reported).then(() => generation.load())
   }
 
   #stop(generation: Generation): void {
@@ -163,4 +163,12 @@ export class Engine {
       if (generation.serves) generation.moveTo(active.has(key) ? 'active' : 'warm')
     }
   }
+}
+
+/**
+ * A load may end the process, so control must know of it before it begins: a change is reported in
+ * the next turn of the event loop, and this comes after it.
+ */
+function reported(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }

@@ -37,6 +37,7 @@ const handlers = {
   configure(message) {
     config = message.config
     if (once('dies-at-once')) process.exit(3)
+    if (once('next-one-dies')) writeFileSync(FOLDER + 'dies-at-once', '')
     if (config.witnessFile && existsSync(FOLDER + 'witnessed')) {
       writeFileSync(config.witnessFile, WITNESSED)
     }
@@ -49,7 +50,7 @@ const handlers = {
       const generations = state.generations.map(({ serviceId, generationId }) => ({
         serviceId, generationId, reason: generationId === 'failed' ? 'no good' : null,
         state: generationId === 'failed' ? 'failed' : generationId === 'ok' ? 'warm' : 'loading',
-        threads: 1, threadsLost: lost ? 1 : 0, loadMs: 1, queued: 0, running: 0,
+        threads: 1, threadsLost: lost ? 1 : 0, loadMs: generationId === 'ok' ? 1 : null, queued: 0, running: 0,
         stoppedEndpoints: [], hangs: lost ? { e: 1 } : {},
       }))
       last = { revision: state.revision, connections: 2, generations }
