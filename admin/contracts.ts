@@ -19,8 +19,13 @@ export type ReplaceReason =
 
 export type ReplaceOutcome =
   | { readonly kind: 'replaced'; readonly processes: number; readonly ms: number }
-  /** The processes of before go on. */
-  | { readonly kind: 'failed'; readonly reason: string }
+  /** Where it failed the processes of before go on; no further place is tried. */
+  | {
+      readonly kind: 'failed'
+      readonly reason: string
+      /** Present where some listen that began after this was asked for; monotonic clock. */
+      readonly listeningSinceMs?: number
+    }
 
 /** The serving processes as the operations of the admin API see them, whichever those are now. */
 export interface Serving {
@@ -43,8 +48,9 @@ export interface Serving {
   /**
    * Puts new processes in the place of all that serve, one after the other, without a failed
    * request; settles when the last new one listens. The old ones end by themselves.
+   * `listeningSinceMs` of a failed outcome undoes it: only those that began since are replaced.
    */
-  replace(reason: ReplaceReason): Promise<ReplaceOutcome>
+  replace(reason: ReplaceReason, listeningSinceMs?: number): Promise<ReplaceOutcome>
   /** An operator asks for these endpoints to be run again; what they did before is forgotten. */
   pardon(serviceId: string, generationId: string): void
   /** For health and metrics. */

@@ -113,7 +113,7 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   opened.onClose(() => admin.close(config.drainMs))
 
   certificates.watch({
-    replaceServing: () => fleet.replace('certificates'),
+    replaceServing: (sinceMs) => fleet.replace('certificates', sinceMs),
     secureAdmin: (material) => admin.secure(material),
   })
   const url = urlOf(config.tlsCert !== null, config.host, queryPort)
@@ -129,6 +129,8 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
     adminCurl: curlTarget(certificates.admin, adminUrl),
     stop: async () => {
       certificates.close()
+      // They may take hours, so they are not waited for; their callers are told at once.
+      endImports(parts)
       // At the same time: both have `drainMs`, and an operation under way may need serve.
       await Promise.all([admin.close(config.drainMs), fleet.stop()])
       await opened.close(logger)
@@ -138,6 +140,12 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
       parts.forge.close()
     },
   }
+}
+
+/** Those that still receive, and the one that is tried; what is being committed comes to its end. */
+function endImports({ operations, forge }: Pick<Parts, 'operations' | 'forge'>): void {
+  operations.imports.stop()
+  forge.close()
 }
 
 async function openAdmin(options: NodeOptions, parts: Parts): Promise<NodeHttpServer> {
@@ -197,8 +205,8 @@ async function openParts(
   const operations = await openOperations({ ...common, serving: fleet, certificates })
   opened.onClose(() => operations.close())
   opened.onClose(async () => {
-    // Imports end with their forge, and take what they had staged with them.
-    forge.close()
+    // They take what they had staged with them.
+    endImports({ operations, forge })
     await operations.imports.whenIdle(IMPORTS_END_MS)
   })
   return { home, state, forge, metrics, fleet, operations, certificates }

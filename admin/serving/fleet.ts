@@ -23,6 +23,7 @@ import { Blame, type BlameOptions } from './blame.ts'
 import { type Desired, Member } from './member.ts'
 import { merged } from './merge.ts'
 import { isSettled, lostLoad, type Report, warmth, whyKeep } from './readiness.ts'
+import { Rollout } from './rollout.ts'
 import type { Launch, ServeExit } from './serve-process.ts'
 import { Slot, type SlotHost } from './slot.ts'
 import { readOomKills, residentBytesOf } from './system.ts'
@@ -71,6 +72,7 @@ export class Fleet implements Serving, SlotHost {
   readonly #slots: readonly Slot[]
   readonly #waits = new Waits<Ended | null>()
   readonly #blame: Blame
+  readonly #rollout: Rollout
   readonly #replacements = new Map<ReplaceReason, number>()
   readonly #residentBytesOf: (pid: number) => number | null
   #desired: DesiredState | null = null
@@ -79,8 +81,6 @@ export class Fleet implements Serving, SlotHost {
   #members = 0
   #port: number
   #lastExit: string | null = null
-  #replacing: { readonly reason: ReplaceReason; readonly done: Promise<ReplaceOutcome> } | null =
-    null
   #beat: NodeJS.Timeout | null = null
 
   constructor(options: FleetOptions) {
@@ -91,6 +91,7 @@ export class Fleet implements Serving, SlotHost {
     this.#blame = new Blame({ oomKills: readOomKills, ...options })
     const { processes } = options.config
     this.#slots = Array.from({ length: processes }, () => new Slot(this, options.memoryBytesMax))
+    this.#rollout = new Rollout(this.#slots, options.logger)
   }
 
   start(): void {
@@ -158,20 +159,8 @@ export class Fleet implements Serving, SlotHost {
     await Promise.all(this.#all().map((member) => member.collect()))
   }
 
-  /** One place after the other, so that never more than one holds all models twice. */
-  replace(reason: ReplaceReason): Promise<ReplaceOutcome> {
-    const running = this.#replacing
-    if (running !== null && (running.reason === reason || reason !== 'certificates')) {
-      return running.done
-    }
-    // What is under way may have read the old certificates, so these wait for a turn of their own.
-    const done = (running?.done ?? Promise.resolve()).then(() => this.#replaceAll(reason))
-    const replacing = { reason, done }
-    this.#replacing = replacing
-    void done.finally(() => {
-      if (this.#replacing === replacing) this.#replacing = null
-    })
-    return done
+  replace(reason: ReplaceReason, listeningSinceMs?: number): Promise<ReplaceOutcome> {
+    return this.#rollout.replace({ reason, listeningSinceMs: listeningSinceMs ?? null })
   }
 
   pardon(serviceId: string, generationId: string): void {
@@ -380,15 +369,5 @@ export class Fleet implements Serving, SlotHost {
     } else if (growth === 'hopeless' && !wasHopeless) {
       this.logger.error(fields, 'a new serving process is over the limit too: raise it')
     }
-  }
-
-  async #replaceAll(reason: ReplaceReason): Promise<ReplaceOutcome> {
-    const startMs = nowMs()
-    this.logger.info({ reason }, 'the serving processes are to be replaced')
-    for (const slot of this.#slots) {
-      const outcome = await slot.replace(reason)
-      if (outcome.kind === 'failed') return outcome
-    }
-    return { kind: 'replaced', processes: this.#slots.length, ms: nowMs() - startMs }
   }
 }

@@ -60,6 +60,8 @@ export class Member {
   state: ServingProcess['state'] = 'starting'
   observed: ObservedState | null = null
   server: Listening['server'] | null = null
+  /** When it said so. */
+  listenedMs: number | null = null
   /** It has been waited for long enough: what is still loading need not be ready any more. */
   mayListenEarly = false
   /** It did not apply a state in time, and has not caught up since. */
@@ -231,6 +233,7 @@ export class Member {
         return
       case 'listening':
         this.server = message.server
+        this.listenedMs = nowMs()
         if (this.state === 'starting') this.state = 'serving'
         this.#host.onListening(this, message)
         return

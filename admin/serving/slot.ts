@@ -86,6 +86,12 @@ export class Slot {
     return [...held, ...this.#leaving]
   }
 
+  /** Its process has begun to listen then or later, or is about to. */
+  listensSince(ms: number): boolean {
+    const { current } = this
+    return current?.counts === true && (current.listenedMs ?? ms) >= ms
+  }
+
   start(): void {
     this.#restart = null
     this.#current = this.#launch()

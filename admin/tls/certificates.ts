@@ -27,7 +27,8 @@ const LOOK_EVERY_MS = 10_000
 
 /** What new certificates are handed to. */
 export interface CertificateUsers {
-  readonly replaceServing: () => Promise<ReplaceOutcome>
+  /** With a time, of a failed outcome: only what has begun to listen since. */
+  readonly replaceServing: (listeningSinceMs?: number) => Promise<ReplaceOutcome>
   readonly secureAdmin: (material: TlsMaterial) => void
 }
 
@@ -153,16 +154,30 @@ export class Certificates {
   readonly #useForQueries: UsePair = async (next, before) => {
     if (this.#users === null) throw new AppError('ERR_STOPPING')
     this.#staged?.write(next.pem)
-    const outcome = await this.#users.replaceServing().catch((error: unknown) => {
+    const { replaceServing } = this.#users
+    const outcome = await replaceServing().catch((error: unknown) => {
       // What serves now, and whatever is started in its place, goes on with what worked.
       this.#staged?.write(before.pem)
       throw error
     })
     if (outcome.kind === 'replaced') return
     this.#staged?.write(before.pem)
-    const reason = `no serving process could start with it: ${outcome.reason}`
-    throw new AppError('ERR_CERTIFICATE_INVALID', reason)
+    const reason = `a serving process could not start with it: ${outcome.reason}`
+    const undone = await whatIsUndone(outcome.listeningSinceMs, replaceServing)
+    throw new AppError('ERR_CERTIFICATE_INVALID', reason + undone)
   }
+}
+
+/** Some processes have the new pair already: they go back to the one that all others have. */
+async function whatIsUndone(
+  sinceMs: number | undefined,
+  replaceServing: CertificateUsers['replaceServing'],
+): Promise<string> {
+  if (sinceMs === undefined) return ''
+  const undo = await replaceServing(sinceMs)
+  if (undo.kind === 'replaced') return '; those that had it were replaced once more'
+  const what = 'some processes serve with it all the same, and could not be replaced'
+  return `; ${what}: ${undo.reason}; see POST /admin/api/actions/replace-serving`
 }
 
 function materialOf({ pem, clientCa }: Pair): TlsMaterial {

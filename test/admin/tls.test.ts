@@ -181,6 +181,8 @@ interface Watched {
   readonly asked: string[]
   readonly port: number
   outcome: ReplaceOutcome
+  /** Of those that have the new pair when another could not start with it. */
+  undo: (sinceMs: number) => ReplaceOutcome
 }
 
 async function watched(t: Test, pair: IssuedPair, more = {}, everyMs = 20): Promise<Watched> {
@@ -197,11 +199,19 @@ async function watched(t: Test, pair: IssuedPair, more = {}, everyMs = 20): Prom
   t.teardown(() => server.close(100))
   const replaced = { kind: 'replaced', processes: 1, ms: 1 } as const
   const asked: string[] = []
-  const self: Watched = { log, certificates, staged, asked, port: server.port, outcome: replaced }
-  const replaceServing = async () => {
+  const self: Watched = {
+    log,
+    certificates,
+    staged,
+    asked,
+    port: server.port,
+    outcome: replaced,
+    undo: () => replaced,
+  }
+  const replaceServing = async (sinceMs?: number) => {
     // As a serving process would, at this moment.
     asked.push(readFileSync(staged, 'latin1'))
-    return self.outcome
+    return sinceMs === undefined ? self.outcome : self.undo(sinceMs)
   }
   certificates.watch({ replaceServing, secureAdmin: (tls) => server.secure(tls) }, everyMs)
   t.teardown(() => certificates.close())
@@ -308,8 +318,17 @@ t.test('serving processes that cannot start with the new pair', { skip }, async 
   t.equal(node.asked.length, 1, 'what failed is not tried again and again')
   t.equal(node.log.said.length, looks)
   t.match(node.certificates.causes(), [/query certificate files cannot be used/])
-  await t.rejects(node.certificates.reload(), { message: /query: no serving .* it did not listen/ })
+  await t.rejects(node.certificates.reload(), { message: /query: a serving .* it did not listen/ })
   t.equal(node.asked.length, 2, 'unless somebody asks')
+
+  node.outcome = { kind: 'failed', reason: 'no memory', listeningSinceMs: 7 }
+  await t.rejects(node.certificates.reload(), { message: /: no memory; .* replaced once more/ })
+  t.not(node.asked[2], good)
+  t.equal(node.asked[3], good, 'who had the new pair starts anew and finds the old one')
+  node.undo = (ms) => ({ kind: 'failed', reason: `none after ${ms}` })
+  const all = /no memory; some processes serve with it all the same.*: none after 7; see POST /
+  await t.rejects(node.certificates.reload(), { message: all })
+
   node.outcome = { kind: 'replaced', processes: 1, ms: 1 }
   t.match(await node.certificates.reload(), [{ listener: 'admin' }, { changed: true }])
   t.same(node.certificates.causes(), [])
