@@ -42,6 +42,8 @@ export interface UploadSource {
   readonly contentType: string
   /** Longest silence of the caller while more is waited for; then ERR_REQUEST_TIMEOUT. */
   readonly idleMs: number
+  /** Ends it with the reason of this signal. */
+  readonly signal: AbortSignal
 }
 
 /** What is told while the upload goes on; what these throw ends it. */
@@ -126,9 +128,10 @@ async function receiveForm(reception: Reception): Promise<Upload> {
  * the connection before the caller has read what was wrong.
  */
 async function* chunksOf({ source, listener }: Reception): AsyncGenerator<Buffer> {
+  const { idleMs: limitMs, signal } = source
   const chunks = source.stream.iterator({ destroyOnReturn: false })
-  const silent = () => {
-    const seconds = Math.round(source.idleMs / 100) / 10
+  const late = () => {
+    const seconds = Math.round(limitMs / 100) / 10
     return new AppError('ERR_REQUEST_TIMEOUT', `nothing of the upload came for ${seconds} s`)
   }
   let bytes = 0
@@ -137,7 +140,7 @@ async function* chunksOf({ source, listener }: Reception): AsyncGenerator<Buffer
     for (;;) {
       waiting = true
       // Only this waiting counts: a disk that is slow to take what came is not the caller's fault.
-      const { done, value } = await within(chunks.next(), source.idleMs, silent)
+      const { done, value } = await within(chunks.next(), { limitMs, late, signal })
       waiting = false
       if (done === true) return
       bytes += value.length

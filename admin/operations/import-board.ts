@@ -91,6 +91,7 @@ export class ImportTask implements ImportStatus {
 export class ImportBoard {
   readonly #running = new Set<ImportTask>()
   readonly #ended = new Set<() => void>()
+  readonly #stopping = new AbortController()
   readonly #space: DiskSpace
   readonly #logger: Logger
 
@@ -103,7 +104,18 @@ export class ImportBoard {
     return this.#running.size
   }
 
+  /** Aborted when the node stops: who waits for a caller gives that up. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
+  }
+
+  /** Ends what still receives its archive, and refuses what comes now. */
+  stop(): void {
+    this.#stopping.abort(new AppError('ERR_STOPPING', 'the import was given up'))
+  }
+
   async run<T>(start: ImportStart, work: (task: ImportTask) => Promise<T>): Promise<T> {
+    this.stopping.throwIfAborted()
     const task = new ImportTask(start, this.#space.open())
     const timer = setInterval(
       () => this.#logger.info(task.fields(), 'an import goes on'),

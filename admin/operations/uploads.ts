@@ -56,8 +56,9 @@ async function receiveAndImport(
   const onBytes = spaceFor(task, declaredBytes)
   const archivePath = context.home.stagingPath('upload')
   try {
-    const { uploadIdleMs: idleMs } = context
-    const source = { stream: incoming.open(), contentType, idleMs }
+    const { uploadIdleMs: idleMs, imports } = context
+    const { stopping: signal } = imports
+    const source = { stream: incoming.open(), contentType, idleMs, signal }
     const { fileName } = await receiveUpload(source, archivePath, {
       onFileName: (name) => {
         task.generationId = namedId(generationId, name)

@@ -173,6 +173,28 @@ t.test('an upload that stalls is told so, and leaves nothing', async (t) => {
   }
 })
 
+t.test('an upload is told at once that the node stops', async (t) => {
+  const { operations, staged, begin } = await opened(t)
+  const form = { 'content-type': 'multipart/form-data; boundary=x' }
+  const sent = [{}, form].map((headers) => {
+    const one = begin({ ...headers, 'content-length': 5 * MIB })
+    one.write(headers === form ? FORM_HEAD : '')
+    one.write(padded(1000))
+    return one
+  })
+  await until(() => staged().length === 2)
+  const answers = sent.map(answerTo)
+  operations.imports.stop()
+  const late = begin({ 'content-length': 5 * MIB })
+  late.flushHeaders()
+  for (const [status, text] of await Promise.all([...answers, answerTo(late)])) {
+    t.match([status, JSON.parse(text).code], [503, 'ERR_STOPPING'])
+  }
+  for (const one of [...sent, late]) one.destroy()
+  t.same(staged(), [])
+  t.equal(operations.imports.count, 0)
+})
+
 t.test('an upload is seen from its first byte', async (t) => {
   const lines: [object, string][] = []
   const note = (fields: object, message: string) => void lines.push([fields, message])
