@@ -3,7 +3,7 @@
  * that runs and goes on changing, without a key: by who can read the data directory.
  */
 
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
@@ -84,8 +84,8 @@ class BackupRun {
   }
 
   async #take(): Promise<Taken> {
-    const { home, say } = this.#options
-    const text = await readFile(await freshCopy(home, say), 'utf8')
+    const { home: root, target, say } = this.#options
+    const text = await freshCopy({ root, scratch: join(target, 'reading'), say })
     const reading = parseCopy(text)
     if (reading.kind === 'bad') throw failed(reading.reason)
     return { text, state: reading.copy, records: generationsOf(reading.copy) }

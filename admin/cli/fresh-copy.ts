@@ -1,37 +1,47 @@
 /**
- * A copy of the state that holds every change acknowledged until now.
+ * The text of a copy of the state that holds every change acknowledged until now.
  *
  * A living node makes one within a second after a change. Either it says that its newest copy holds
  * all (see state-copies.ts), or one appears that was made later than now. Without a living node the
- * store itself is read, by a child first, and copied here.
+ * store is read in a copy of its file: the data directory stays as it is to the last byte, for who
+ * backs up before a new version may want to go back to the old one.
  */
 
-import { mkdir } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { copyFile, mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
 import { exists } from '../store/files.ts'
-import { Home } from '../store/home.ts'
-import { LmdbStore } from '../store/lmdb-store.ts'
-import { lockHolder } from '../store/lock.ts'
-import { look } from '../store/opener.ts'
-import { currentMark, writeCopy } from '../store/state-copies.ts'
-import { copiesFolder, findCopies } from '../store/state-copy.ts'
+import { FREE_BYTES_MIN, LmdbStore } from '../store/lmdb-store.ts'
+import { lockHolder, lockHome } from '../store/lock.ts'
+import { currentMark } from '../store/state-copies.ts'
+import { copiesFolder, copyPieces, findCopies } from '../store/state-copy.ts'
+import { askStoreChild } from '../store/store-child.ts'
+import { freeBytes, type StoreFile, storeFile } from '../store/store-files.ts'
 
 const WAIT_MS = 30_000
 const LOOK_EVERY_MS = 50
 
-/** Its path. */
-export async function freshCopy(root: string, say: (line: string) => void): Promise<string> {
+export interface Reading {
+  /** The data directory. */
+  readonly root: string
+  /** A directory to work in; does not exist, and does not afterwards. */
+  readonly scratch: string
+  readonly say: (line: string) => void
+}
+
+export async function freshCopy(reading: Reading): Promise<string> {
+  const { root } = reading
   const sinceMs = wallMs()
   const endMs = nowMs() + WAIT_MS
   while (nowMs() < endMs) {
-    if ((await lockHolder(root)) === null) return copyOfStopped(root, say)
+    if ((await lockHolder(root)) === null) return copyOfStopped(reading)
     const isCurrent = await exists(currentMark(root))
     const { newest } = await findCopies(root)
     if (newest !== null && (isCurrent || newest.copy.savedOn > sinceMs)) {
-      return join(copiesFolder(root), newest.name)
+      return readFile(join(copiesFolder(root), newest.name), 'utf8')
     }
     await sleep(LOOK_EVERY_MS)
   }
@@ -40,17 +50,19 @@ export async function freshCopy(root: string, say: (line: string) => void): Prom
   throw new AppError('ERR_STORE_FAILED', `${root}: ${reason}`)
 }
 
-async function copyOfStopped(root: string, say: (line: string) => void): Promise<string> {
-  const home = await Home.open(root)
+async function copyOfStopped({ root, scratch, say }: Reading): Promise<string> {
+  // So that no node starts meanwhile.
+  const lock = await lockHome(root)
   try {
-    const [verdict, { newest }] = await Promise.all([look(home), findCopies(root)])
-    const folder = copiesFolder(root)
+    await mkdir(scratch, { mode: 0o700 })
+    const verdict = await look(join(root, 'state'), scratch)
+    const { newest } = await findCopies(root)
     if (verdict.kind === 'ok' && verdict.writes > (newest?.copy.writes ?? -1)) {
-      return await copyOfStore(home)
+      return await copyOfStore(scratch)
     }
     if (newest === null) {
       const reason = verdict.kind === 'damaged' ? verdict.reason : 'it is missing'
-      const path = join(home.state, 'data.mdb')
+      const path = join(root, 'state', 'data.mdb')
       throw new AppError('ERR_STORE_DAMAGED', `${path}: ${reason}; there is no good copy of it`)
     }
     const { name, copy } = newest
@@ -58,18 +70,41 @@ async function copyOfStopped(root: string, say: (line: string) => void): Promise
       const time = new Date(copy.savedOn).toISOString()
       say(`the state is damaged; this is a back-up of its copy ${name} of ${time}`)
     }
-    return join(folder, name)
+    return await readFile(join(copiesFolder(root), name), 'utf8')
   } finally {
-    await home.close()
+    await rm(scratch, { recursive: true, force: true })
+    await lock.release()
   }
 }
 
-async function copyOfStore(home: Home): Promise<string> {
-  const store = await LmdbStore.open(home.state)
+type Verdict =
+  | Exclude<StoreFile, { kind: 'file' }>
+  | { readonly kind: 'ok'; readonly writes: number }
+
+/** Copies the file of the store to `scratch`, where a child reads it to its end. */
+async function look(state: string, scratch: string): Promise<Verdict> {
+  const file = await storeFile(state)
+  if (file.kind !== 'file') return file
+  const [needed, free] = [2 * file.bytes + FREE_BYTES_MIN, await freeBytes(scratch)]
+  if (free < needed) {
+    const figures = `${needed} bytes are needed, ${free} are free`
+    throw new AppError('ERR_DISK_FULL', `${scratch}: ${figures}`)
+  }
+  await copyFile(file.path, join(scratch, 'data.mdb'), constants.COPYFILE_FICLONE)
+  const task = { kind: 'walk', directory: scratch, trial: null } as const
+  const answer = await askStoreChild(task, file.bytes)
+  if (answer.kind === 'unknown') {
+    throw new AppError('ERR_STORE_FAILED', `${file.path} cannot be checked: ${answer.reason}`)
+  }
+  if (answer.kind === 'damaged') return answer
+  return answer.isEmpty ? { kind: 'missing' } : { kind: 'ok', writes: answer.totals.writes }
+}
+
+/** Takes what an older version wrote to the present format, which is why it works on a copy. */
+async function copyOfStore(directory: string): Promise<string> {
+  const store = await LmdbStore.open(directory)
   try {
-    const folder = copiesFolder(home.root)
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    return await writeCopy(folder, store.snapshot(), wallMs())
+    return [...copyPieces(store.snapshot(), wallMs())].join('')
   } finally {
     await store.close()
   }

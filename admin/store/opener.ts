@@ -109,7 +109,7 @@ type Verdict =
   | { readonly kind: 'damaged'; readonly reason: string }
 
 /** Looks at the file, and lets a child read it. */
-export async function look(home: Home): Promise<Verdict> {
+async function look(home: Home): Promise<Verdict> {
   const file = await storeFile(home.state)
   if (file.kind !== 'file') return file
   await access(file.path, constants.R_OK | constants.W_OK).catch((error: unknown) => {

@@ -7,6 +7,7 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import {
   cpSync,
@@ -19,7 +20,9 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { open } from 'lmdb'
 import t from 'tap'
+import { sealed } from '../../admin/store/entries.ts'
 import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import { compiled, ROOT } from '../../bench/paths.ts'
@@ -156,6 +159,15 @@ t.test('a restored node answers, accepts the keys, and keeps the journal', async
   t.notMatch(node.log(), /"level":50/)
 })
 
+/** All files below a directory, with their hashes. */
+function contentOf(root: string): Record<string, string> {
+  const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).sort()
+  const files = names.filter((name) => statSync(join(root, name)).isFile())
+  return Object.fromEntries(
+    files.map((name) => [name, hash('sha256', readFileSync(join(root, name)))]),
+  )
+}
+
 t.test('a node that is not running is backed up to its last change', async (t) => {
   const started = startProcess(t)
   const node = await readyLine(started)
@@ -164,8 +176,18 @@ t.test('a node that is not running is backed up to its last change', async (t) =
   started.child.kill('SIGKILL')
   await started.ended
   const target = join(temporaryDirectory(t), 'backup')
+  // As a version before the totals would have left it.
+  const env = open<string, string>({ path: join(started.home, 'state'), encoding: 'string' })
+  await env.remove('meta/totals')
+  await env.put('meta/format', sealed('meta/format', 1).text)
+  await env.close()
+  rmSync(join(started.home, 'copies'), { recursive: true })
+  rmSync(join(started.home, 'lock'), { force: true })
+  const before = contentOf(started.home)
   const { code, said } = await run(started.home, 'backup', target)
   t.equal(code, 0, said)
+  t.same(contentOf(started.home), before, 'the data directory is as it was')
+  t.same(readdirSync(target).sort(), ['backup.json', 'state.json'])
   t.match(readFileSync(join(target, 'state.json'), 'utf8'), /"service\/late"/)
 })
 
