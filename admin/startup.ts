@@ -25,6 +25,7 @@ import type { Launch } from './serving/serve-process.ts'
 import { memoryBytesOfEach, readTcpMigrateReq } from './serving/system.ts'
 import { Home } from './store/home.ts'
 import { type OpenedState, openState } from './store/opener.ts'
+import { refuseAsRoot } from './store/owner.ts'
 import { Certificates } from './tls/certificates.ts'
 import { type CurlTarget, curlTarget, warnOfClearText } from './tls/hints.ts'
 
@@ -270,7 +271,12 @@ async function checkPorts(config: Config): Promise<void> {
 
 async function openHome(config: Config): Promise<Home> {
   try {
-    return await Home.open(config.home)
+    const home = await Home.open(config.home)
+    await refuseAsRoot(home).catch(async (error: unknown) => {
+      await home.close()
+      throw error
+    })
+    return home
   } catch (error) {
     throw new StartError(`${messageOf(error)}; choose another data directory with --home`)
   }

@@ -70,11 +70,16 @@ function parse(argv: readonly string[]): Parsed {
       .action((directory: string, flags: Flags) => {
         parsed = { kind: 'parsed', command, directory, flags }
       })
-  add('backup', 'Copies state and bundles of a node, running or not, into a new directory.').option(
-    '--skip-damaged',
-    'leave out generations whose files are damaged, and say which',
+  add(
+    'backup',
+    'Copies state and bundles of a node, running or not, into a new directory. ' +
+      'The data directory stays as it is.',
+  ).option('--skip-damaged', 'leave out generations whose files are damaged, and say which')
+  add(
+    'restore',
+    'Makes a new data directory out of a back-up; the node must not run. Run by root, it gives ' +
+      'the files to the owner of the directory, or of the one above a new one.',
   )
-  add('restore', 'Makes a new data directory out of a back-up; the node must not run.')
   try {
     program.exitOverride().parse(argv, { from: 'user' })
     return parsed

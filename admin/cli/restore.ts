@@ -14,6 +14,7 @@ import { exists, moveDurably, syncPath, writeDurably } from '../store/files.ts'
 import { Home } from '../store/home.ts'
 import { FREE_BYTES_MIN } from '../store/lmdb-store.ts'
 import { restoreMark } from '../store/opener.ts'
+import { giveTo, ownedDirectory } from '../store/owner.ts'
 import { built, entryOf, moveIn } from '../store/rebuild.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import { copiesFolder, copyNames, serviceCount } from '../store/state-copy.ts'
@@ -52,12 +53,14 @@ export async function restore(options: RestoreOptions): Promise<RestoreSummary> 
   const backup = await readBackup(source)
   await refuseFilled(resolve(options.home))
   const parts = await verified(source, backup, options.say)
+  const owner = await ownedDirectory(resolve(options.home))
   const home = await Home.open(options.home)
   try {
     // Again, because only now it is ours alone.
     await refuseFilled(home.root)
-    if (await isMovedIn(home)) await forgetMark(home)
-    else await fill(home, source, { backup, parts })
+    if (!(await isMovedIn(home))) await fill(home, source, { backup, parts })
+    await giveTo(owner, home.root)
+    await forgetMark(home)
     return summaryOf(home, backup)
   } finally {
     await home.close()
@@ -143,7 +146,6 @@ async function fill(home: Home, source: string, { backup, parts }: Filling): Pro
     await moveDurably(directoryIn(staged, ref), home.directoryOf(ref.serviceId, ref.generationId))
   }
   await moveIn(home, state)
-  await forgetMark(home)
   await rm(staged, { recursive: true, force: true })
 }
 

@@ -10,8 +10,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import {
+  chownSync,
   cpSync,
   existsSync,
+  lstatSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -269,6 +271,28 @@ t.test('a restore that is killed is run again', async (t) => {
     t.notOk(existsSync(join(home, 'restoring')))
   }
   sayEffort({ seed, restoresKilled: interrupted, of: KILLS })
+})
+
+const noRoot = process.geteuid?.() === 0 ? false : 'only root can give files away'
+
+t.test('root keeps nobody from his data directory', { skip: noRoot }, async (t) => {
+  const { target } = backedUp()
+  const [folder, uid] = [temporaryDirectory(t), 12_345]
+  chownSync(folder, uid, uid)
+  const home = join(folder, 'of', 'mine')
+  t.equal((await run(home, 'restore', target)).code, 0)
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+  t.ok(names.includes('of/mine/state/data.mdb'))
+  t.same([...new Set(names.map((name) => lstatSync(join(folder, name)).uid))], [uid])
+  const started = startProcess(t, { home })
+  t.equal(await started.ended, 1)
+  t.match(started.log(), /belongs to user 12345, .+; start as that user, or take it over: chown/)
+  t.equal((await run(home, 'backup', join(temporaryDirectory(t), 'backup'))).code, 0)
+  const after = readdirSync(home, { recursive: true, encoding: 'utf8' })
+  t.same(
+    after.filter((name) => lstatSync(join(home, name)).uid === 0),
+    [],
+  )
 })
 
 t.test('files of a back-up are copies, and only the owner reads them', async () => {
