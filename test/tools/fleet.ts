@@ -50,7 +50,9 @@ const handlers = {
       const generations = state.generations.map(({ serviceId, generationId }) => ({
         serviceId, generationId, reason: generationId === 'failed' ? 'no good' : null,
         state: generationId === 'failed' ? 'failed' : generationId === 'ok' ? 'warm' : 'loading',
-        threads: 1, threadsLost: lost ? 1 : 0, loadMs: generationId === 'ok' ? 1 : null, queued: 0, running: 0,
+        threads: 1, threadsLost: lost ? 1 : 0,
+        loadMs: generationId === 'ok' ? 1 : null,
+        queued: 0, running: 0,
         stoppedEndpoints: [], hangs: lost ? { e: 1 } : {},
       }))
       last = { revision: state.revision, connections: 2, generations }
