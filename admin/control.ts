@@ -14,7 +14,7 @@ import { nowMs } from '../core/base/clock.ts'
 import { AppError } from '../core/base/errors.ts'
 import type { Logger } from '../core/base/logger.ts'
 import { Terminals } from '../core/base/terminals.ts'
-import { type Config, readConfig } from '../core/config/config.ts'
+import { type Config, type Reading, readConfig } from '../core/config/config.ts'
 import { findProgram } from './bundle/child-limits.ts'
 import { greetingText } from './greeting.ts'
 import { withinOpenFiles } from './open-files.ts'
@@ -47,11 +47,13 @@ export async function control(): Promise<void> {
     case 'run':
       // Before any child starts: a child's environment can be read by all that runs as this user.
       delete process.env['SWITCHYARD_ADMIN_KEY']
-      await run(reading.config, project, version)
+      await run(reading, project, version)
   }
 }
 
-async function run(config: Config, project: string, version: string): Promise<void> {
+type Run = Extract<Reading, { kind: 'run' }>
+
+async function run({ config, unknown }: Run, project: string, version: string): Promise<void> {
   const destination = pino.destination({ dest: 2, sync: true })
   const logger = pino({ level: config.logLevel, base: { role: 'control' } }, destination)
   // Whoever read our output may be gone, as when a terminal is closed; that must not end a node
@@ -61,6 +63,7 @@ async function run(config: Config, project: string, version: string): Promise<vo
   process.stderr.on('error', () => {})
   const end = new End(logger)
   end.listenToSignals()
+  for (const variable of unknown) logger.warn({ variable }, 'no setting has this name: ignored')
   try {
     const node = await startNode({
       config: withinOpenFiles(config, logger),
@@ -144,7 +147,9 @@ class End {
 }
 
 function sayReady(node: RunningNode, config: Config, logger: Logger): void {
-  const { url, adminUrl, firstAdminKey, demoCurl, adminCurl } = node
+  const { url, adminUrl, firstAdminKey, adminCurl } = node
+  // A service of that name may be somebody's own where the demo is not wanted.
+  const demoCurl = config.demo === false ? null : node.demoCurl
   const ready = { event: 'ready', url, adminUrl, pid: process.pid }
   process.stdout.write(`${JSON.stringify(ready)}\n`)
   if (process.stdout.isTTY) {

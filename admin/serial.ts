@@ -2,9 +2,18 @@
 
 export class SerialQueue {
   #tail: Promise<unknown> = Promise.resolve()
+  #tasks = 0
+
+  /** Whether a task would begin at once. */
+  get isIdle(): boolean {
+    return this.#tasks === 0
+  }
 
   run<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#tail.then(task)
+    this.#tasks += 1
+    const result = this.#tail.then(task).finally(() => {
+      this.#tasks -= 1
+    })
     // The next in line waits for the end of this task, whatever that end is.
     this.#tail = result.catch(() => {})
     return result

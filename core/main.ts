@@ -10,12 +10,19 @@ const command = process.argv[2]
 
 try {
   if (serving) await startServing()
+  else if (command === undefined || command.startsWith('-')) await startControl()
   else if (command === 'backup' || command === 'restore') await startCommand()
-  else await startControl()
+  else refuse(command)
 } catch (error) {
   // The one failure that can come before any log exists.
   process.stderr.write(`switchyard: ${explain(error)}\n`)
   process.exit(1)
+}
+
+function refuse(word: string): void {
+  const known = 'backup and restore; without a command the node starts'
+  process.stderr.write(`switchyard: ${JSON.stringify(word)} is no command; there are ${known}\n`)
+  process.exitCode = 2
 }
 
 async function startServing(): Promise<void> {

@@ -23,6 +23,7 @@ import {
 } from './channel/messages.ts'
 import { WitnessFile } from './channel/witness-file.ts'
 import { LIMITS } from './config/limits.ts'
+import { TELEMETRY } from './config/telemetry.ts'
 import { coresForModels } from './engine/cores.ts'
 import { Engine } from './engine/engine.ts'
 import { inQuietTurn } from './http/quiet-turn.ts'
@@ -45,6 +46,7 @@ const HEADER_BYTES_MAX = '16384'
 
 export function serve(): void {
   process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = HEADER_BYTES_MAX
+  process.env[TELEMETRY.name] = TELEMETRY.off
   const channel = channelToControl(process)
   let node: ServingNode | null = null
   // Made inside the callback: messages that follow in the same turn must find it.

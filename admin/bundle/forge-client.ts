@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type ErrorCode, messageOf } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { LIMITS } from '../../core/config/limits.ts'
+import { TELEMETRY } from '../../core/config/telemetry.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
 import type { Forge, ForgeListener, ForgeOutcome } from '../contracts.ts'
 import { killGroup, lowerPriority, watchMemory } from './child-limits.ts'
@@ -45,6 +46,7 @@ const ENVIRONMENT = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH'
 
 /** glibc reserves 64 MB of address space per arena, and without this makes 8 arenas per core. */
 const ALLOCATOR = { MALLOC_ARENA_MAX: '4' }
+const QUIET = { [TELEMETRY.name]: TELEMETRY.off }
 
 interface Job {
   readonly request: ForgeRequest
@@ -160,7 +162,11 @@ function startForge(options: ForgeOptions, job: Job): ChildProcess {
   const kept = ENVIRONMENT.map((name) => [name, options.env[name]] as const)
   const child = spawn(program, args, {
     detached: true,
-    env: { ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)), ...ALLOCATOR },
+    env: {
+      ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)),
+      ...ALLOCATOR,
+      ...QUIET,
+    },
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   })

@@ -82,7 +82,8 @@ interface Run {
 async function runForge(context: Context, request: ImportRequest, run: Run): Promise<Forged> {
   const { serviceId, generationId, fileName, archivePath: archive } = request
   const { task, directory } = run
-  task.enter('waiting', 'another bundle is being checked', null)
+  const isFirst = context.forging.isIdle
+  task.enter('waiting', isFirst ? 'for its process' : 'another bundle is being checked', null)
   const outcome = await context.forging.run(() => {
     const diskBytesMax = task.space.available()
     const wanted = { archive, directory, serviceId, generationId, fileName, diskBytesMax }

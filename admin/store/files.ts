@@ -31,15 +31,19 @@ export async function syncTree(directory: string): Promise<number> {
   return bytes
 }
 
-/** Makes a directory and what is missing above it, each entry durable in its parent. */
+/**
+ * Makes a directory and what is missing above it, each entry durable in its parent. Step by step,
+ * since Node's recursive mkdir never returns where none can be made, below /proc for one.
+ */
 export async function mkdirDurably(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  // From the newest entry up to that of the first one made, which an older directory holds.
-  for (let made = path; ; made = dirname(made)) {
-    await syncPath(dirname(made))
-    if (made === first || dirname(made) === made) return
-  }
+  if (await exists(path)) return
+  const parent = dirname(path)
+  if (parent !== path) await mkdirDurably(parent)
+  await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
+    // Somebody else has made it meanwhile; what is there and is no directory fails later, by name.
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+  })
+  await syncPath(parent)
 }
 
 /** Moves a finished directory to its place, so that after a crash it is there whole or not. */

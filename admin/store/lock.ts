@@ -82,8 +82,15 @@ async function isAlive(holder: Holder): Promise<boolean> {
     // EPERM: it lives and belongs to somebody else.
     if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return false
   }
+  if (await isZombie(holder.pid)) return false
   const start = await startOf(holder.pid)
   return start === '' || holder.start === '' || start === holder.start
+}
+
+/** It has ended, and only its parent, init in a container for one, has not taken note yet. */
+async function isZombie(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
+  return /^State:\s+[ZX]/m.test(status)
 }
 
 /** Linux: boot id and start in clock ticks since boot, field 22 of stat. Elsewhere ''. */

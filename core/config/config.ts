@@ -24,7 +24,12 @@ type Settings = Omit<Values, 'config'>
 export type Config = Omit<Settings, 'threads'> & { readonly threads: number }
 
 export type Reading =
-  | { readonly kind: 'run'; readonly config: Config }
+  | {
+      readonly kind: 'run'
+      readonly config: Config
+      /** Variables of the environment that look like ours and are not: typing errors, mostly. */
+      readonly unknown: readonly string[]
+    }
   /** `--help` and `--version`. */
   | { readonly kind: 'print'; readonly text: string }
   | { readonly kind: 'wrong'; readonly line: string }
@@ -53,11 +58,17 @@ class WrongSetting extends Error {}
 export function readConfig(sources: ConfigSources): Reading {
   try {
     const flags = parseFlags(sources)
-    return flags.kind === 'print' ? flags : { kind: 'run', config: fill(sources, flags.values) }
+    if (flags.kind === 'print') return flags
+    return { kind: 'run', config: fill(sources, flags.values), unknown: unknownNames(sources.env) }
   } catch (error) {
     if (error instanceof WrongSetting) return { kind: 'wrong', line: error.message }
     throw error
   }
+}
+
+function unknownNames(env: ConfigSources['env']): string[] {
+  const known = new Set<string>(Object.values(OPTIONS).map((row) => row.env))
+  return Object.keys(env).filter((name) => name.startsWith('SWITCHYARD_') && !known.has(name))
 }
 
 type Flags =
@@ -98,12 +109,16 @@ function addFlag(command: Command, row: OptionRow): void {
   if (row.flag === null) return
   const text = helpText(row)
   if (row.kind !== 'boolean') {
-    const argument = row.kind === 'integer' ? '<number>' : '<text>'
+    const argument = row.kind === 'integer' ? '<number>' : `<${placeholder(row)}>`
     command.addOption(new Option(`--${row.flag} ${argument}`, text))
     return
   }
   command.addOption(new Option(`--${row.flag}`, text))
   command.addOption(new Option(`--no-${row.flag}`, `the opposite of --${row.flag}`))
+}
+
+function placeholder(row: OptionRow): string {
+  return (row.kind === 'text' ? row.placeholder : undefined) ?? 'text'
 }
 
 function helpText(row: OptionRow): string {

@@ -34,6 +34,8 @@ interface BooleanRow extends RowBase {
 
 interface TextRow extends RowBase {
   readonly kind: 'text'
+  /** What help shows in its place; default: `text`. */
+  readonly placeholder?: string
   readonly default: string | null
   readonly charactersMin: number
 }
@@ -49,6 +51,7 @@ export type OptionRow = IntegerRow | BooleanRow | TextRow | ChoiceRow
 export const OPTIONS = {
   config: {
     kind: 'text',
+    placeholder: 'file',
     env: 'SWITCHYARD_CONFIG',
     flag: 'config',
     default: null,
@@ -57,6 +60,7 @@ export const OPTIONS = {
   },
   home: {
     kind: 'text',
+    placeholder: 'directory',
     env: 'SWITCHYARD_HOME',
     flag: 'home',
     default: './data',
@@ -65,6 +69,7 @@ export const OPTIONS = {
   },
   host: {
     kind: 'text',
+    placeholder: 'address',
     env: 'SWITCHYARD_HOST',
     flag: 'host',
     default: '127.0.0.1',
@@ -82,6 +87,7 @@ export const OPTIONS = {
   },
   adminHost: {
     kind: 'text',
+    placeholder: 'address',
     env: 'SWITCHYARD_ADMIN_HOST',
     flag: 'admin-host',
     default: '127.0.0.1',
@@ -134,6 +140,7 @@ export const OPTIONS = {
   },
   tlsCert: {
     kind: 'text',
+    placeholder: 'file',
     env: 'SWITCHYARD_TLS_CERT',
     flag: 'tls-cert',
     default: null,
@@ -142,6 +149,7 @@ export const OPTIONS = {
   },
   tlsKey: {
     kind: 'text',
+    placeholder: 'file',
     env: 'SWITCHYARD_TLS_KEY',
     flag: 'tls-key',
     default: null,
@@ -150,6 +158,7 @@ export const OPTIONS = {
   },
   adminTlsCert: {
     kind: 'text',
+    placeholder: 'file',
     env: 'SWITCHYARD_ADMIN_TLS_CERT',
     flag: 'admin-tls-cert',
     default: null,
@@ -159,6 +168,7 @@ export const OPTIONS = {
   },
   adminTlsKey: {
     kind: 'text',
+    placeholder: 'file',
     env: 'SWITCHYARD_ADMIN_TLS_KEY',
     flag: 'admin-tls-key',
     default: null,
@@ -168,6 +178,7 @@ export const OPTIONS = {
   },
   adminClientCa: {
     kind: 'text',
+    placeholder: 'file',
     env: 'SWITCHYARD_ADMIN_CLIENT_CA',
     flag: 'admin-client-ca',
     default: null,

@@ -4,9 +4,16 @@
  * Method: real LMDB in temporary directories; a child process that writes until it is killed.
  */
 
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { open } from 'lmdb'
 import t from 'tap'
@@ -17,6 +24,7 @@ import type { ServiceRecord, StateRecord } from '../../admin/store/records.ts'
 import type { StateChange } from '../../admin/store/state-store.ts'
 import { compiled } from '../../bench/paths.ts'
 import { temporaryDirectory } from '../tools/control-plane.ts'
+import { until } from '../tools/waiting.ts'
 
 const WRITER = compiled('test/tools/store-child.ts')
 
@@ -120,6 +128,23 @@ t.test('one node per data directory', async (t) => {
   await third.close()
   t.same(readdirSync(directory).sort(), ['generations', 'staging', 'state'], 'nothing is left')
 })
+
+const noProc = !existsSync('/proc/self/status')
+
+t.test(
+  'an ended node that its parent has not noticed holds nothing',
+  { skip: noProc },
+  async (t) => {
+    const directory = temporaryDirectory(t)
+    // A shell that becomes another program waits for no child: its first one stays a zombie.
+    const shell = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'])
+    t.teardown(() => shell.kill('SIGKILL'))
+    const pid = Number((await once(shell.stdout, 'data'))[0])
+    await until(() => /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
+    symlinkSync(`${pid} `, join(directory, 'lock'))
+    await (await Home.open(directory)).close()
+  },
+)
 
 t.test('kill -9 loses nothing that was acknowledged and mixes nothing', async (t) => {
   const directory = temporaryDirectory(t)

@@ -20,7 +20,11 @@ function printedCurl(log: string): string {
 }
 
 t.test('a fresh node serves its demo, and the printed curl answers', async (t) => {
-  const node = await startNode(t, { args: ['--demo'] })
+  const user = t.testdir({})
+  const node = await startNode(t, {
+    args: ['--demo'],
+    env: { HOME: user, SWITCHYARD_PROT: '1' },
+  })
   // Said after the ready line, and on another stream.
   await until(() => printedCurl(node.log()) !== '')
   const command = printedCurl(node.log())
@@ -36,7 +40,18 @@ t.test('a fresh node serves its demo, and the printed curl answers', async (t) =
   t.equal(health.body.status, 'HEALTHY')
   const second = await fetch(`${node.url}/isAlive/`)
   t.equal(second.status, 200)
+  t.match(node.log(), /"variable":"SWITCHYARD_PROT".*no setting has this name/)
   t.equal(await node.stop(), 0)
+  t.same(readdirSync(user), [], 'nothing is kept outside the data directory')
+})
+
+t.test('what cannot be started says so and ends', async (t) => {
+  const nowhere = startProcess(t, { env: { SWITCHYARD_HOME: '/proc/switchyard' } })
+  t.equal(await nowhere.ended, 1)
+  t.match(nowhere.log(), /^switchyard: .*\/proc\/switchyard.*--home\n$/)
+  const typo = startProcess(t, { args: ['bakup', 'there'] })
+  t.equal(await typo.ended, 2)
+  t.match(typo.log(), /^switchyard: "bakup" is no command; there are backup and restore/)
 })
 
 t.test('a restart serves what was active, without another import', async (t) => {

@@ -182,6 +182,11 @@ t.test('flags: unknown ones, help, version', async (t) => {
   }
 })
 
+t.test('variables that are nobody’s are told, since most are typing errors', async (t) => {
+  const env = { SWITCHYARD_PROCESES: '3', SWITCHYARD_PORT: '1', PATH: '/bin' }
+  t.match(readConfig(sources({ env })), { kind: 'run', unknown: ['SWITCHYARD_PROCESES'] })
+})
+
 t.test('the configuration is frozen and whole', async (t) => {
   const config = configOf({})
   t.ok(Object.isFrozen(config))
