@@ -143,7 +143,7 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   }
 }
 
-/** Those that still receive, and the one that is tried; what is being committed comes to its end. */
+/** Those that still receive, and the one that is tried; what is being committed ends by itself. */
 function endImports({ operations, forge }: Pick<Parts, 'operations' | 'forge'>): void {
   operations.imports.stop()
   forge.close()
