@@ -235,7 +235,8 @@ export class Fleet implements Serving, SlotHost {
   isReady(member: Member): boolean {
     const desired = this.#allowed()
     if (!this.#mayListen || desired === null) return false
-    if (isSettled(desired, member.observed)) return true
+    const scope = this.isServed() ? 'all' : 'mapped'
+    if (isSettled(desired, member.observed, scope)) return true
     return member.mayListenEarly && member.observed !== null && member.hasApplied(desired)
   }
 

@@ -1,6 +1,6 @@
 /** What observed states say about a desired one; pure, so that every case is easily tested. */
 
-import { refKey } from '../../core/base/ids.ts'
+import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 import type {
   DesiredState,
   GenerationState,
@@ -27,16 +27,41 @@ function findIn(
   )
 }
 
-/** Routing is in force and no generation that receives traffic is still on its way. */
-export function isSettled(desired: DesiredState, observed: ObservedState | null): boolean {
+/**
+ * Routing is in force and nothing that is waited for is still on its way: what receives traffic,
+ * or `all` that is to be in memory. A process that takes the place of one that serves waits for
+ * all of it, for what is warm there may be switched to at any moment.
+ */
+export function isSettled(
+  desired: DesiredState,
+  observed: ObservedState | null,
+  scope: 'mapped' | 'all',
+): boolean {
   if (observed === null || observed.revision < desired.revision) return false
-  return desired.services.every(
-    ({ serviceId, enabled, mapping }) =>
-      !enabled ||
-      mapping.every(({ generationId }) =>
-        isDecided(findIn(observed, serviceId, generationId)?.state ?? 'loading'),
-      ),
+  const waitedFor = scope === 'all' ? desired.generations : mappedIn(desired)
+  return waitedFor.every(({ serviceId, generationId }) =>
+    isDecided(findIn(observed, serviceId, generationId)?.state ?? 'loading'),
   )
+}
+
+/** What receives traffic. */
+function mappedIn({ services }: DesiredState): GenerationRef[] {
+  return services.flatMap(({ serviceId, enabled, mapping }) =>
+    enabled ? mapping.map(({ generationId }) => ({ serviceId, generationId })) : [],
+  )
+}
+
+/** What `next` could not load and `current` has: it had better not take its place. */
+export function whatIsLost(
+  current: ObservedState | null,
+  next: ObservedState | null,
+): string | null {
+  const lost = next?.generations.find(({ serviceId, generationId, state }) => {
+    const had = findIn(current, serviceId, generationId)?.state
+    return state === 'failed' && (had === 'warm' || had === 'active')
+  })
+  if (lost === undefined) return null
+  return `a new process could not load ${refKey(lost)}: ${lost.reason ?? 'it gave no reason'}`
 }
 
 function isDecided(state: GenerationState): boolean {
@@ -86,12 +111,9 @@ export function without(observed: ObservedState, desired: DesiredState): Observe
 
 /** Why no process should be replaced without need; null: nothing is lost by it. */
 export function whyKeep(desired: DesiredState | null): string | null {
-  const mapped = new Set(
-    desired?.services.flatMap(({ serviceId, enabled, mapping }) =>
-      enabled ? mapping.map(({ generationId }) => refKey({ serviceId, generationId })) : [],
-    ),
-  )
-  const lost = desired?.generations.find(
+  if (desired === null) return null
+  const mapped = new Set(mappedIn(desired).map(refKey))
+  const lost = desired.generations.find(
     (one) => one.damaged !== undefined && mapped.has(refKey(one)),
   )
   return lost === undefined ? null : `${refKey(lost)} could not be loaded again: ${lost.damaged}`

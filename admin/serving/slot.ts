@@ -14,6 +14,7 @@ import { LIMITS } from '../../core/config/limits.ts'
 import type { ReplaceReason } from '../contracts.ts'
 import type { Listening, Member } from './member.ts'
 import { GrowthPace, HangPace, restartDelayMs } from './pace.ts'
+import { whatIsLost } from './readiness.ts'
 import type { ServeExit } from './serve-process.ts'
 
 /** Starts that may fail before the first one listened, until the node gives up. */
@@ -127,8 +128,17 @@ export class Slot {
   look(): void {
     for (const member of [this.#current, this.#next]) {
       const waits = member !== null && !member.counts && this.#waitsFor === null
-      if (waits && this.#host.isReady(member)) member.listen()
+      if (!waits || !this.#host.isReady(member)) continue
+      const lost = member === this.#next ? this.#lossOf(member) : null
+      if (lost === null) member.listen()
+      else this.#giveUpNext(member, lost)
     }
+  }
+
+  /** Null also where the process at hand is so ill that any other is better. */
+  #lossOf(next: Member): string | null {
+    if (this.#handOver === null || isUrgent(this.#handOver.reason)) return null
+    return whatIsLost(this.#current?.observed ?? null, next.observed)
   }
 
   async stop(): Promise<boolean> {
@@ -173,10 +183,10 @@ export class Slot {
     }
     logger.error({ reason, pid: member.pid }, 'the query port cannot be opened')
     if (member === this.#next) {
-      // Before its end, so that this is no event any more.
-      this.#abandonNext(reason)
-      this.#leaving.add(member)
-    } else this.#host.giveUp(reason)
+      this.#giveUpNext(member, reason)
+      return
+    }
+    this.#host.giveUp(reason)
     // A process that cannot listen is of no use; the next one tries again, later each time.
     member.kill()
   }
@@ -236,6 +246,13 @@ export class Slot {
     const isLost = !old.isAnswering || (old.isLate && !this.#host.isUpToDate(old))
     if (isLost) old.kill()
     else old.retire()
+  }
+
+  #giveUpNext(next: Member, reason: string): void {
+    // Before its end, so that this is no event any more.
+    this.#abandonNext(reason)
+    this.#leaving.add(next)
+    next.kill()
   }
 
   /** The old one goes on. */

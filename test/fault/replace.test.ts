@@ -13,9 +13,10 @@ import t from 'tap'
 import { ROOT } from '../../bench/paths.ts'
 import { nowMs } from '../../core/base/clock.ts'
 import { type CallersReport, startCallers } from '../tools/callers.ts'
-import { Client, demoBundle } from '../tools/client.ts'
+import { bundleOf, Client, demoBundle } from '../tools/client.ts'
 import { effort, sayEffort } from '../tools/effort.ts'
 import { startNode } from '../tools/node.ts'
+import { regressor } from '../tools/onnx-models.ts'
 import { until } from '../tools/waiting.ts'
 
 const CONNECTIONS = 64
@@ -109,6 +110,45 @@ t.test('an orderly replacement loses nothing on kept connections', async (t) => 
   }
   const { body } = await client.admin('GET', '/health')
   t.match(body, { status: 'HEALTHY', details: { serving: { replacements: { asked: HANDOVERS } } } })
+})
+
+t.test('switches while processes are replaced lose nothing either', async (t) => {
+  const client = new Client(await startNode(t))
+  const generations = ['v1', 'v2', 'v3']
+  for (const [i, id] of generations.entries()) {
+    const bundle = bundleOf(regressor(1, i + 1), { prediction: 'REGRESSION' })
+    if (i === 0) await client.deploy('sum', id, bundle)
+    else t.equal((await client.upload('sum', id, bundle)).status, 200)
+    await client.admin('POST', `/services/sum/generations/${id}/preload`)
+  }
+  const load = { url: client.queryUrl('sum/p/predict'), body: '{"features":{"f0":1}}' }
+  t.equal((await client.query('sum/p/predict', load.body)).status, 200)
+  const callers = [
+    startCallers({ ...load, callers: 8 }),
+    startCallers({ ...load, callers: 8, fresh: true, thinkMs: 20 }),
+  ]
+  let isOver = false
+  const switching = async (): Promise<number> => {
+    let switches = 0
+    for (; !isOver; switches++) {
+      const { status } = await client.switchTo('sum', generations[switches % 3] ?? '')
+      if (status !== 200) t.fail(`a switch was answered ${status}`)
+    }
+    return switches
+  }
+  const switched = switching()
+  for (let i = 0; i < HANDOVERS; i++) {
+    t.equal((await client.admin('POST', '/actions/replace-serving')).status, 200)
+    await sleep(200)
+  }
+  isOver = true
+  const switches = await switched
+  const [kept, fresh] = await Promise.all(callers.map((running) => running.stop()))
+  const answered = (kept?.answered ?? 0) + (fresh?.answered ?? 0)
+  sayEffort({ handOvers: HANDOVERS, switches, answered, freshLost: fresh?.lost ?? 0 })
+  t.same([kept?.lost, kept?.refused], [0, 0], JSON.stringify(kept?.reasons))
+  t.same(Object.keys(kept?.statuses ?? {}), ['200'], JSON.stringify(kept?.statuses))
+  t.same(Object.keys(fresh?.statuses ?? {}), ['200'], JSON.stringify(fresh?.statuses))
 })
 
 t.test('what new connections notice of replacements', async (t) => {

@@ -4,6 +4,7 @@
  * request that was sent and never answered, and a connection that could not be made.
  */
 
+import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection, type Outcome } from '../../bench/connection.ts'
 import { nowMs } from '../../core/base/clock.ts'
@@ -71,6 +72,8 @@ class Counts {
 export function startCallers(options: CallersOptions): RunningCallers {
   const counts = new Counts()
   const end = new AbortController()
+  // Every caller that thinks listens to it.
+  setMaxListeners(0, end.signal)
   const request = requestOf(options)
   const work = Array.from({ length: options.callers }, () =>
     call(options, request, counts, end.signal),

@@ -29,6 +29,7 @@ const once = (name) => existsSync(FOLDER + name) && (rmSync(FOLDER + name), true
 let config
 let last = { revision: 0, connections: 0, generations: [] }
 let leaving = false
+let poor = false
 const hangs = {}
 const delta = { endpoints: [], services: [], usedKeys: [], activeRequests: 1, connections: 2 }
 const observe = () => process.send({ kind: 'observed', state: last })
@@ -37,6 +38,7 @@ const handlers = {
   configure(message) {
     config = message.config
     if (once('dies-at-once')) process.exit(3)
+    poor = once('next-loads-nothing')
     if (once('next-one-dies')) writeFileSync(FOLDER + 'dies-at-once', '')
     if (config.witnessFile && existsSync(FOLDER + 'witnessed')) {
       writeFileSync(config.witnessFile, WITNESSED)
@@ -48,8 +50,8 @@ const handlers = {
     const apply = () => {
       const lost = once('loses-a-thread')
       const generations = state.generations.map(({ serviceId, generationId }) => ({
-        serviceId, generationId, reason: generationId === 'failed' ? 'no good' : null,
-        state: generationId === 'failed' ? 'failed' : generationId === 'ok' ? 'warm' : 'loading',
+        serviceId, generationId, reason: poor || generationId === 'failed' ? 'no good' : null,
+        state: poor || generationId === 'failed' ? 'failed' : generationId === 'ok' ? 'warm' : 'loading',
         threads: 1, threadsLost: lost ? 1 : 0,
         loadMs: generationId === 'ok' ? 1 : null,
         queued: 0, running: 0,

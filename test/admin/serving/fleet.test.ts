@@ -115,6 +115,17 @@ t.test('the new one fails: the old one goes on', async (t) => {
   t.match(await fleet.replace('certificates'), { kind: 'replaced' }, 'and the next try succeeds')
 })
 
+t.test('the new one cannot load what the old one has: the old one goes on', async (t) => {
+  const { fleet, told, let: happen } = await openFleet(t)
+  const before = pidsOf(fleet, 'serving')
+  happen('next-loads-nothing')
+  const reason = 'a new process could not load s/ok: no good'
+  t.same(await fleet.replace('asked'), { kind: 'failed', reason })
+  t.same(pidsOf(fleet, 'serving'), before)
+  t.notOk(told().some((line) => line.endsWith('retire')))
+  t.match(await fleet.replace('asked'), { kind: 'replaced' })
+})
+
 t.test('the old one dies while the new one starts: it takes the place', async (t) => {
   const { fleet } = await openFleet(t)
   const [old] = pidsOf(fleet, 'serving')

@@ -7,7 +7,7 @@ import t from 'tap'
 import { Circuit } from '../../../admin/serving/circuit.ts'
 import { merged } from '../../../admin/serving/merge.ts'
 import { GrowthPace, HangPace, restartDelayMs } from '../../../admin/serving/pace.ts'
-import { isSettled, warmth, whyKeep } from '../../../admin/serving/readiness.ts'
+import { isSettled, warmth, whatIsLost, whyKeep } from '../../../admin/serving/readiness.ts'
 import type {
   GenerationState,
   ObservedGeneration,
@@ -35,15 +35,31 @@ const leaves = (state: ObservedState | null) => ({ observed: state, leaves: true
 
 t.test('settled: routing in force, and nothing that gets traffic still on its way', async (t) => {
   const wanted = desired(5, ['g'])
-  t.equal(isSettled(wanted, null), false)
-  t.equal(isSettled(wanted, observed(4, 'active')), false)
-  t.equal(isSettled(wanted, observed(5, 'loading')), false)
+  t.equal(isSettled(wanted, null, 'mapped'), false)
+  t.equal(isSettled(wanted, observed(4, 'active'), 'mapped'), false)
+  t.equal(isSettled(wanted, observed(5, 'loading'), 'mapped'), false)
   for (const state of ['warm', 'active', 'failed'] as const) {
-    t.equal(isSettled(wanted, observed(5, state)), true, state)
+    t.equal(isSettled(wanted, observed(5, state), 'mapped'), true, state)
   }
-  t.equal(isSettled(wanted, observed(5, null)), false)
+  t.equal(isSettled(wanted, observed(5, null), 'mapped'), false)
   const disabled = { ...wanted, services: [{ serviceId: 's', enabled: false, mapping: [] }] }
-  t.equal(isSettled(disabled, observed(5, 'loading')), true)
+  t.equal(isSettled(disabled, observed(5, 'loading'), 'mapped'), true)
+
+  // Warm where it is now, mapped nowhere: a switch to it may be under way at this moment.
+  const kept = desired(5, ['other', 'g'])
+  const [resident] = observed(5, 'loading').generations
+  const active = observed(5, 'active', { generationId: 'other' })
+  const seen = { ...active, generations: [...active.generations, ...(resident ? [resident] : [])] }
+  t.equal(isSettled(kept, seen, 'mapped'), true)
+  t.equal(isSettled(kept, seen, 'all'), false)
+})
+
+t.test('lost: what the next process could not load and the present one has', async (t) => {
+  const failed = observed(1, 'failed', { reason: 'no memory' })
+  t.equal(whatIsLost(observed(1, 'active'), observed(1, 'warm')), null)
+  t.equal(whatIsLost(failed, failed), null, 'nothing is lost that was not there')
+  t.equal(whatIsLost(null, failed), null)
+  t.match(whatIsLost(observed(1, 'warm'), failed), /could not load s\/g: no memory/)
 })
 
 t.test('a process that alone has a damaged generation in memory is kept', async (t) => {
