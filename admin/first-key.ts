@@ -22,14 +22,21 @@ export interface FirstKey {
 /** Makes the secret when none exists yet; calls `keep` before it counts. */
 export type MakeFirstKey = (keep: (secret: string) => Promise<void>) => Promise<string | null>
 
+export interface FirstKeyOptions {
+  readonly home: Home
+  readonly logger: Logger
+  /** A person will read it, and then the file goes. */
+  readonly keyIsShown: boolean
+}
+
 export async function prepareFirstKey(
-  home: Home,
-  logger: Logger,
+  { home, logger, keyIsShown }: FirstKeyOptions,
   make: MakeFirstKey,
 ): Promise<FirstKey> {
   const path = join(home.root, 'first-admin-key')
   const secret = await make((text) => writeDurably(path, `${text}\n`))
-  if (await exists(path)) {
+  const isToBeShown = keyIsShown && secret !== null
+  if (!isToBeShown && (await exists(path))) {
     logger.warn({ path }, 'the first admin key is in this file: move it to a safe place')
   }
   const wasShown = async (): Promise<void> => {

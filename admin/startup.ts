@@ -106,7 +106,8 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   await checkPorts(config)
   const parts = await openParts(options, opened, certificates)
   const { operations, fleet, home } = parts
-  const firstKey = await prepareFirstKey(home, logger, (keep) =>
+  const { keyIsShown } = options
+  const firstKey = await prepareFirstKey({ home, logger, keyIsShown }, (keep) =>
     operations.ensureAdminKey(config.adminKey, keep),
   )
   const queryPort = await openQueries(options, parts, opened)
