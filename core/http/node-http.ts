@@ -41,6 +41,8 @@ export interface NodeHttpOptions {
   readonly shared?: boolean
   /** In the place of the files, where they were read and checked already. */
   readonly tls?: TlsMaterial | null
+  /** How long a handshake may be silent. */
+  readonly handshakeMs?: number
   readonly connectionsMax: number
   readonly budget: BodyBudget
   readonly version: string
@@ -73,7 +75,7 @@ export class NodeHttpServer {
       closing: false,
     }
     this.#tls = options.tls ?? tlsOf(options)
-    this.#server = createServer(this.#tls, options.logger)
+    this.#server = createServer(this.#tls, options)
     this.#server.maxConnections = options.connectionsMax
     this.#wire(this.#tls === null ? 'connection' : 'secureConnection')
   }
@@ -195,7 +197,9 @@ export class NodeHttpServer {
   /** What the parser refused has no exchange, so its answer is written by hand. */
   #refuseBytes(error: Error, socket: Duplex): void {
     const code = 'code' in error ? String(error.code) : ''
-    if (!socket.writable || code === 'ECONNRESET' || code.startsWith('ERR_SSL')) {
+    // Of a handshake: what is written before its end waits for it, and so would the end.
+    const isOfTls = code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS')
+    if (!socket.writable || code === 'ECONNRESET' || isOfTls) {
       socket.destroy()
       return
     }
@@ -225,7 +229,7 @@ function placeOf({ host, port, shared = false }: NodeHttpOptions) {
   return { host, port, exclusive: true, reusePort: shared && process.platform === 'linux' }
 }
 
-function createServer(tls: TlsMaterial | null, logger: Logger): http.Server {
+function createServer(tls: TlsMaterial | null, options: NodeHttpOptions): http.Server {
   const settings = {
     headersTimeout: HEADERS_MS,
     // Uploads may take hours; each way of reading a body has its own limit instead.
@@ -239,10 +243,10 @@ function createServer(tls: TlsMaterial | null, logger: Logger): http.Server {
   const server = https.createServer({
     ...settings,
     ...secureContextOf(tls),
-    handshakeTimeout: HANDSHAKE_MS,
+    handshakeTimeout: options.handshakeMs ?? HANDSHAKE_MS,
     requestCert: tls.clientCa !== null,
     rejectUnauthorized: tls.clientCa !== null,
   })
-  if (tls.clientCa !== null) logRefusals(server, logger)
+  if (tls.clientCa !== null) logRefusals(server, options.logger)
   return server
 }

@@ -246,3 +246,19 @@ t.test('TLS', { skip }, async (t) => {
   await again.close(100)
   t.ok(performance.now() - startedMs < 2_000, 'nor one that never finishes its handshake')
 })
+
+t.test('a handshake that never comes to its end', { skip }, async (t) => {
+  const budget = new BodyBudget(64)
+  const options = { ...COMMON, ...tls, budget, handshakeMs: 100 }
+  const server = await NodeHttpServer.listen(options, () => {})
+  t.teardown(() => server.close(0))
+  // Nothing, and the first bytes of one.
+  for (const bytes of [[], [22, 3, 1, 2, 0]]) {
+    const socket = connect(server.port, '127.0.0.1').on('error', () => {})
+    t.teardown(() => socket.destroy())
+    socket.write(Buffer.from(bytes))
+    socket.resume()
+    const closed = once(socket, 'close').then(() => true)
+    t.ok(await Promise.race([closed, sleep(5_000, false, { ref: false })]), 'its connection ends')
+  }
+})
