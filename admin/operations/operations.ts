@@ -91,7 +91,7 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
     logger,
     perService: new SerialQueues(),
     forging: new SerialQueue(),
-    imports: new ImportBoard(options.space ?? new DiskSpace(home.staging), logger),
+    imports: new ImportBoard(options.space ?? new DiskSpace(home.generations), logger),
     uploadIdleMs: options.uploadIdleMs ?? LIMITS.uploadIdleMs,
     switches: new SwitchTickets(),
     certificates: options.certificates ?? null,

@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
 import { chmod, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { assert } from '../../core/base/assert.ts'
@@ -55,6 +56,7 @@ export class Home {
 
   /** A path in staging that nobody else uses. */
   stagingPath(purpose: string): string {
+    this.#makeStaging()
     return join(this.staging, `${purpose}-${randomBytes(9).toString('hex')}`)
   }
 
@@ -79,6 +81,15 @@ export class Home {
 
   async close(): Promise<void> {
     await this.#lock.release()
+  }
+
+  /** Whoever cleans up may take it for rubbish while the node runs; nothing in it is for long. */
+  #makeStaging(): void {
+    try {
+      mkdirSync(this.staging, { mode: 0o700 })
+    } catch {
+      // It is there, as nearly always; whatever else is wrong, the use of the path tells.
+    }
   }
 
   async #makeFolders(): Promise<void> {

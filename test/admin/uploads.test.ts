@@ -5,7 +5,7 @@
  */
 
 import { once } from 'node:events'
-import { readdirSync, type StatsFs, statfsSync } from 'node:fs'
+import { readdirSync, rmSync, type StatsFs, statfsSync, statSync } from 'node:fs'
 import http from 'node:http'
 import t, { type Test } from 'tap'
 import { DiskSpace, diskFailure, keptBytes } from '../../admin/store/space.ts'
@@ -49,7 +49,7 @@ async function opened(t: Test, options: ControlPlaneOptions = {}) {
   }
   const { operations, home } = plane
   const staged = (): string[] => readdirSync(home.staging)
-  return { operations, staged, begin, forge: plane.forge }
+  return { operations, home, staged, begin, forge: plane.forge }
 }
 
 /** An archive of the in-memory forge, padded to a size. */
@@ -151,6 +151,19 @@ t.test('an upload over the limit is refused by its length', async (t) => {
 })
 
 const FORM_HEAD = '--x\r\nContent-Disposition: form-data; name="file"; filename="v7.zip"\r\n\r\n'
+
+t.test('a cleaner takes the folder away that uploads are received in', async (t) => {
+  const { home, staged, begin } = await opened(t)
+  for (const content of ['x', 'y']) {
+    rmSync(home.staging, { recursive: true })
+    const sent = begin({}, `?generationId=${content}`)
+    sent.end(bundle({ content }))
+    const [status, text] = await answerTo(sent)
+    t.equal(status, 200, text)
+    t.same(staged(), [])
+    t.equal(statSync(home.staging).mode & 0o777, 0o700)
+  }
+})
 
 t.test('an upload that stalls is told so, and leaves nothing', async (t) => {
   const { operations, staged, begin } = await opened(t, { uploadIdleMs: 300 })
