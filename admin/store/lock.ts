@@ -58,7 +58,8 @@ async function removeStale(path: string): Promise<void> {
   const aside = `${path}.stale.${process.pid}`
   await rename(path, aside).catch(() => {})
   const taken = await readlink(aside).catch(() => text)
-  await rm(aside, { force: true })
+  // Whatever it is: no node makes a directory of this name, so it holds nothing of ours.
+  await rm(aside, { recursive: true, force: true })
   if (taken === text) return
   // In between somebody else had cleaned up and locked: what we took is their fresh lock.
   await symlink(taken, path).catch(() => {})
@@ -72,7 +73,8 @@ function textOf(path: string): Promise<string> {
 
 function holderOf(text: string): Holder | null {
   const [, pid, start] = /^(\d+) (.*)$/.exec(text) ?? []
-  return pid === undefined ? null : { pid: Number(pid), start: start ?? '' }
+  // To kill, 0 is the group of whoever asks, which is always there; no process has it.
+  return Number(pid) > 0 ? { pid: Number(pid), start: start ?? '' } : null
 }
 
 async function isAlive(holder: Holder): Promise<boolean> {

@@ -8,6 +8,7 @@ import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
@@ -126,6 +127,13 @@ t.test('one node per data directory', async (t) => {
   writeFileSync(join(directory, 'lock'), 'nonsense')
   const third = await Home.open(directory)
   await third.close()
+  mkdirSync(join(directory, 'lock', 'more'), { recursive: true })
+  const fourth = await Home.open(directory)
+  await fourth.close()
+  // A signal to process 0 always arrives: it means the sender's own group.
+  symlinkSync('0 ', join(directory, 'lock'))
+  const fifth = await Home.open(directory)
+  await fifth.close()
   t.same(readdirSync(directory).sort(), ['generations', 'staging', 'state'], 'nothing is left')
 })
 
