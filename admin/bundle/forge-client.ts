@@ -242,7 +242,8 @@ function verdict(job: Job, run: Run, how: string): ForgeOutcome {
   }
   if (how === 'SIGKILL') {
     const why = 'was killed by the system, most likely for want of memory,'
-    return refusal('ERR_MODEL_LIMITS', `${who} ${why} ${when}`)
+    const cure = '; with more memory free, import it again'
+    return refusal('ERR_MODEL_LIMITS', `${who} ${why} ${when}${cure}`)
   }
   const last = run.stderr.lastLine()
   const words = last === '' ? '' : `; its last words: ${last}`
