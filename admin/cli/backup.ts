@@ -3,8 +3,8 @@
  * that runs and goes on changing, without a key: by who can read the data directory.
  */
 
-import { readdir, rm } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { readdir, realpath, rm } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
 import { refKey } from '../../core/base/ids.ts'
@@ -181,11 +181,22 @@ async function checkHome(root: string): Promise<void> {
 }
 
 async function prepareTarget(root: string, target: string): Promise<void> {
-  if (`${target}/`.startsWith(`${root}/`) || `${root}/`.startsWith(`${target}/`)) {
+  const [inner, outer] = [`${await realPathOf(target)}/`, `${await realPathOf(root)}/`]
+  if (inner.startsWith(outer) || outer.startsWith(inner)) {
     throw failed(`${target}: a back-up lies outside the data directory ${root}`)
   }
   await mkdirDurably(target)
   if ((await readdir(target)).length > 0) throw failed(`${target} is not empty; name a new one`)
+}
+
+/** Where links lead; of what does not exist yet, where its nearest folder that does is. */
+async function realPathOf(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch {
+    const above = dirname(path)
+    return above === path ? path : join(await realPathOf(above), basename(path))
+  }
 }
 
 function failed(reason: string): AppError {

@@ -18,6 +18,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -308,12 +309,16 @@ t.test('files of a back-up are copies, and only the owner reads them', async () 
 
 t.test('wrong usage', async (t) => {
   const { home, target } = backedUp()
+  const link = join(temporaryDirectory(t), 'link')
+  symlinkSync(home, link)
   const cases: readonly (readonly [string[], number, RegExp])[] = [
     [['backup'], 2, /missing required argument/],
     [['backup', 'a', 'b'], 2, /too many arguments/],
     [['restore', 'a', '--skip-damaged'], 2, /unknown option/],
     [['backup', target], 1, /is not empty/],
     [['backup', join(home, 'inside')], 1, /outside the data directory/],
+    [['backup', join(link, 'in/side')], 1, /outside the data directory/],
+    [['backup', join(home, 'inside'), '--home', link], 1, /outside the data directory/],
     [['backup', join(target, '../new'), '--home', join(home, 'none')], 1, /no data directory/],
     [['restore', home, '--home', join(target, '../new')], 1, /this is no back-up/],
     [['restore', target], 1, /holds a state already/],
