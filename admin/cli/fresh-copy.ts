@@ -5,6 +5,10 @@
  * all (see state-copies.ts), or one appears that was made later than now. Without a living node the
  * store is read in a copy of its file: the data directory stays as it is to the last byte, for who
  * backs up before a new version may want to go back to the old one.
+ *
+ * A living node that makes none, as on a full disk, is when a back-up is wanted most. Its store is
+ * read in the same way. What changed while its file was copied may have torn the copy, but every
+ * value has its checksum and all of them their totals: the copy is whole, or is seen not to be.
  */
 
 import { constants } from 'node:fs'
@@ -21,7 +25,10 @@ import { copiesFolder, copyPieces, findCopies } from '../store/state-copy.ts'
 import { askStoreChild } from '../store/store-child.ts'
 import { freeBytes, type StoreFile, storeFile } from '../store/store-files.ts'
 
-const WAIT_MS = 30_000
+const WAIT_MS = 10_000
+/** A change takes milliseconds, so few copies of the file meet one, and hardly this many. */
+const LIVE_COPIES_MAX = 6
+const LIVE_EVERY_MS = 200
 const LOOK_EVERY_MS = 50
 
 export interface Reading {
@@ -30,12 +37,14 @@ export interface Reading {
   /** A directory to work in; does not exist, and does not afterwards. */
   readonly scratch: string
   readonly say: (line: string) => void
+  /** For a copy that the node makes. */
+  readonly waitMs?: number
 }
 
 export async function freshCopy(reading: Reading): Promise<string> {
-  const { root } = reading
+  const { root, waitMs = WAIT_MS } = reading
   const sinceMs = wallMs()
-  const endMs = nowMs() + WAIT_MS
+  const endMs = nowMs() + waitMs
   while (nowMs() < endMs) {
     if ((await lockHolder(root)) === null) return copyOfStopped(reading)
     const isCurrent = await exists(currentMark(root))
@@ -45,9 +54,28 @@ export async function freshCopy(reading: Reading): Promise<string> {
     }
     await sleep(LOOK_EVERY_MS)
   }
-  const limit = `for ${WAIT_MS / 1000} s`
-  const reason = `the node has not copied its state ${limit}; its log and its health say why`
-  throw new AppError('ERR_STORE_FAILED', `${root}: ${reason}`)
+  const what = `the node has not copied its state for ${waitMs / 1000} s`
+  reading.say(`${what}; its log and its health say why; its store is read instead`)
+  return copyOfLiving(reading, what)
+}
+
+async function copyOfLiving({ root, scratch }: Reading, what: string): Promise<string> {
+  let reason = ''
+  for (let tried = 0; tried < LIVE_COPIES_MAX; tried += 1) {
+    try {
+      await mkdir(scratch, { mode: 0o700 })
+      const verdict = await look(join(root, 'state'), scratch)
+      const { newest } = await findCopies(root)
+      const isNewest = verdict.kind === 'ok' && verdict.writes >= (newest?.copy.writes ?? 0)
+      if (isNewest) return await copyOfStore(scratch)
+      reason = verdict.kind === 'damaged' ? verdict.reason : 'it is older than the newest copy'
+    } finally {
+      await rm(scratch, { recursive: true, force: true })
+    }
+    await sleep(LIVE_EVERY_MS)
+  }
+  const failure = `${LIVE_COPIES_MAX} copies of its store were no good: ${reason}`
+  throw new AppError('ERR_STORE_FAILED', `${root}: ${what}, and ${failure}`)
 }
 
 async function copyOfStopped({ root, scratch, say }: Reading): Promise<string> {

@@ -18,8 +18,11 @@ import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { freshCopy } from '../../../admin/cli/fresh-copy.ts'
 import { type Sealed, sealed, sealedEntry, sealedRecord } from '../../../admin/store/entries.ts'
 import { canonicalJson } from '../../../admin/store/envelope.ts'
+import { Home } from '../../../admin/store/home.ts'
+import { LmdbStore } from '../../../admin/store/lmdb-store.ts'
 import { COPY_JOURNAL_MAX, Mirror, type Snapshot } from '../../../admin/store/mirror.ts'
 import { type CopyStatus, StateCopies } from '../../../admin/store/state-copies.ts'
 import { copiesFolder, copyPieces, parseCopy, readCopy } from '../../../admin/store/state-copy.ts'
@@ -194,6 +197,50 @@ t.test('health tells of copies that are a minute late, and why', async (t) => {
   status = { behindMs: 61_000, lastError: 'ENOSPC' }
   const causes = ['the newest copy of the state is 61 s behind: ENOSPC']
   t.match(plane.operations.health(), { status: 'DEGRADED', details: { causes } })
+})
+
+t.test('a back-up of a node that changes and makes no copies holds all of it', async (t) => {
+  const home = await Home.open(temporaryDirectory(t))
+  const store = await LmdbStore.open(home.state)
+  const stop = new AbortController()
+  let made = 0
+  const changing = async (): Promise<void> => {
+    for (; !stop.signal.aborted; made += 1) {
+      const record = { id: `s${made}`, enabled: true, mapping: [], createdOn: made }
+      const nothing = { before: null, after: null, removes: [] }
+      const puts = [{ kind: 'service', record } as const]
+      await store.commit({ actor: 'test', action: 'change', ...nothing, puts })
+      await sleep(5)
+    }
+  }
+  const changes = changing()
+  for (let i = 0; i < 4; i += 1) {
+    const scratch = join(temporaryDirectory(t), 'reading')
+    const acknowledged = made
+    const said: string[] = []
+    const say = (line: string) => void said.push(line)
+    const text = await freshCopy({ root: home.root, scratch, say, waitMs: 50 })
+    const reading = parseCopy(text)
+    t.equal(reading.kind, 'good')
+    t.ok(reading.kind === 'good' && reading.copy.seq >= acknowledged, `${acknowledged} changes`)
+    t.match(said, [/^the node has not copied its state .+ its store is read instead$/])
+    t.notOk(existsSync(scratch))
+  }
+  stop.abort()
+  await changes
+  // What cannot be proved whole is not handed out.
+  const path = join(home.state, 'data.mdb')
+  const bytes = readFileSync(path)
+  writeFileSync(path, Buffer.concat([bytes.subarray(0, 8192), Buffer.alloc(bytes.length - 8192)]))
+  const scratch = join(temporaryDirectory(t), 'reading')
+  const damaged = freshCopy({ root: home.root, scratch, say: () => {}, waitMs: 50 })
+  await t.rejects(damaged, {
+    code: 'ERR_STORE_FAILED',
+    message: /copies of its store were no good/,
+  })
+  writeFileSync(path, bytes)
+  await store.close()
+  await home.close()
 })
 
 t.test('10,000 records of 3 kB do not hold up the event loop; the journal is cut', async (t) => {
