@@ -31,7 +31,7 @@ import { appendDurably } from './files.ts'
 import { commitDurably, openEnv, type StoreEnv } from './lmdb-env.ts'
 import { type Change, COPY_JOURNAL_MAX, Mirror, type Snapshot } from './mirror.ts'
 import type { JournalEntry, StateRecord } from './records.ts'
-import { Reserve } from './reserve.ts'
+import { Reserve, reserveOf } from './reserve.ts'
 import type { StateChange, StateStore } from './state-store.ts'
 import { Tally, type Totals, totalsOf } from './totals.ts'
 
@@ -68,7 +68,7 @@ export class LmdbStore implements StateStore {
   private constructor(env: StoreEnv, directory: string, entriesMax: number) {
     this.#env = env
     this.#directory = directory
-    this.#reserve = new Reserve(directory, join(dirname(directory), 'reserve'))
+    this.#reserve = new Reserve(directory, reserveOf(dirname(directory)))
     this.#entriesMax = entriesMax
     this.#trimEvery = Math.ceil(entriesMax * TRIM_SHARE)
   }

@@ -5,11 +5,17 @@
 
 import { randomBytes } from 'node:crypto'
 import { rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { messageOf } from '../../core/base/errors.ts'
 import { freeBytes } from './store-files.ts'
 
 /** Many times what one change writes. */
 const BYTES = 2 * 1024 * 1024
+
+/** Of a data directory. */
+export function reserveOf(root: string): string {
+  return join(root, 'reserve')
+}
 
 export class Reserve {
   readonly #path: string

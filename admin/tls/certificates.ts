@@ -56,7 +56,7 @@ export class Certificates {
   stage(home: string): string | null {
     if (this.#query === null) return null
     this.#staged = new StagedPair(home)
-    this.#staged.write(this.#query.current.pem)
+    this.#staged.writeAtStart(this.#query.current.pem)
     return this.#staged.path
   }
 

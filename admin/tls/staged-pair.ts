@@ -6,17 +6,45 @@
  * match and could not listen. This copy always holds a pair that was checked, and changes whole.
  */
 
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { reserveOf } from '../store/reserve.ts'
+
+/** On a disk with so much free, the next start is taken to find room. */
+const FREE_BYTES_MIN = 256 * 1024 * 1024
 
 export class StagedPair {
   readonly path: string
+  readonly #home: string
   readonly #folder: string
 
   constructor(home: string) {
+    this.#home = home
     this.#folder = join(home, 'tls')
     this.path = join(this.#folder, 'query.pem')
+  }
+
+  /** Before the state is opened: serving is what the bad times are about that a reserve is for. */
+  writeAtStart(pem: string): void {
+    try {
+      this.write(pem)
+    } catch (error) {
+      const reserve = reserveOf(this.#home)
+      const isFull = error instanceof AppError && error.code === 'ERR_DISK_FULL'
+      if (!isFull || !existsSync(reserve)) throw error
+      rmSync(reserve, { force: true })
+      this.write(pem)
+    }
   }
 
   /** Only the user of the node can read it, whatever the mask of its parent says. */
@@ -36,13 +64,23 @@ export class StagedPair {
     }
   }
 
-  /** A key must not lie about for longer than it is needed. */
+  /**
+   * A key must not lie about for longer than it is needed: on a disk that may have no room for it
+   * at the next start, the next start needs it.
+   */
   discard(): void {
     try {
+      if (!this.#canBeMadeAgain()) return
       rmSync(this.#folder, { recursive: true, force: true })
     } catch {
       // A disk that has become read-only keeps it; a stop has more to do than this.
     }
+  }
+
+  #canBeMadeAgain(): boolean {
+    if (existsSync(reserveOf(this.#home))) return true
+    const { bavail, bsize } = statfsSync(this.#home)
+    return bavail * bsize >= FREE_BYTES_MIN
   }
 
   /** After a kill the last one is still there: a full disk then does not keep the node down. */

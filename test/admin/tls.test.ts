@@ -23,6 +23,7 @@ import t, { type Test } from 'tap'
 import type { ReplaceOutcome } from '../../admin/contracts.ts'
 import { Certificates } from '../../admin/tls/certificates.ts'
 import { curlTarget, warnOfClearText } from '../../admin/tls/hints.ts'
+import { StagedPair } from '../../admin/tls/staged-pair.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { readConfig } from '../../core/config/config.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
@@ -35,6 +36,7 @@ import {
   withoutOpenssl,
 } from '../tools/certificates.ts'
 import { temporaryDirectory } from '../tools/control-plane.ts'
+import { smallDisk, whyNoSmallDisk } from '../tools/small-disk.ts'
 import { until } from '../tools/waiting.ts'
 
 const skip = withoutOpenssl
@@ -277,6 +279,31 @@ t.test('a renewal, file by file', { skip }, async (t) => {
   ])
   certificates.close()
   t.notOk(existsSync(node.staged), 'no key is left behind')
+})
+
+const noDisk = whyNoSmallDisk() ?? false
+
+t.test('a disk that is full and stays full', { skip: noDisk }, (t) => {
+  const disk = smallDisk(t, 8 * 1024 * 1024)
+  const reserve = join(disk.path, 'reserve')
+  writeFileSync(reserve, Buffer.alloc(64 * 1024, 1))
+  const pair = new StagedPair(disk.path)
+  pair.write('first')
+  pair.discard()
+  t.notOk(existsSync(pair.path), 'the reserve is there for the next start')
+  disk.fill()
+  const full = { code: 'ERR_DISK_FULL' }
+  t.throws(() => pair.write('x'.repeat(4096)), full, 'not for a renewal: the old pair serves')
+  pair.writeAtStart('x'.repeat(4096))
+  t.notOk(existsSync(reserve), 'it is given up')
+  t.equal(readFileSync(pair.path, 'latin1').length, 4096)
+  disk.fill()
+  pair.discard()
+  t.ok(existsSync(pair.path), 'there would be no room for it')
+  new StagedPair(disk.path).writeAtStart('x'.repeat(4096))
+  t.throws(() => pair.writeAtStart('y'.repeat(4096)), full)
+  t.equal(readFileSync(pair.path, 'latin1')[0], 'x', 'the one in use stays')
+  t.end()
 })
 
 t.test('a folder that a link points to is swapped, and swapped back', { skip }, async (t) => {
