@@ -34,6 +34,10 @@ const hangs = {}
 const delta = { endpoints: [], services: [], usedKeys: [], activeRequests: 1, connections: 2 }
 const observe = () => process.send({ kind: 'observed', state: last })
 const note = (text) => appendFileSync(FOLDER + 'log', process.pid + ' ' + text + '\\n')
+const stateOf = (id) => {
+  if (poor || id === 'failed') return 'failed'
+  return id === 'ok' ? 'warm' : 'loading'
+}
 const handlers = {
   configure(message) {
     config = message.config
@@ -51,7 +55,7 @@ const handlers = {
       const lost = once('loses-a-thread')
       const generations = state.generations.map(({ serviceId, generationId }) => ({
         serviceId, generationId, reason: poor || generationId === 'failed' ? 'no good' : null,
-        state: poor || generationId === 'failed' ? 'failed' : generationId === 'ok' ? 'warm' : 'loading',
+        state: stateOf(generationId),
         threads: 1, threadsLost: lost ? 1 : 0,
         loadMs: generationId === 'ok' ? 1 : null,
         queued: 0, running: 0,
