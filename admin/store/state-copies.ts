@@ -187,7 +187,7 @@ export async function putAside(root: string, { bad }: Pick<FoundCopies, 'bad'>):
  * There under its name only when it is whole and durable. `savedOn` is the time of the snapshot:
  * whatever was acknowledged before it is in it.
  */
-export async function writeCopy(
+async function writeCopy(
   folder: string,
   snapshot: Snapshot,
   savedOn: number,
