@@ -187,11 +187,7 @@ export async function putAside(root: string, { bad }: Pick<FoundCopies, 'bad'>):
  * There under its name only when it is whole and durable. `savedOn` is the time of the snapshot:
  * whatever was acknowledged before it is in it.
  */
-async function writeCopy(
-  folder: string,
-  snapshot: Snapshot,
-  savedOn: number,
-): Promise<string> {
+async function writeCopy(folder: string, snapshot: Snapshot, savedOn: number): Promise<string> {
   const path = join(folder, copyName(snapshot.totals.seq))
   const unfinished = join(folder, 'unfinished')
   try {
