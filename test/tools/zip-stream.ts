@@ -6,6 +6,7 @@
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32, createDeflateRaw } from 'node:zlib'
+import { zip64Field } from './zip-writer.ts'
 
 export interface StreamedEntry {
   readonly name: string
@@ -115,11 +116,11 @@ function local(entry: Written): Buffer {
   head.writeUInt32LE(DEFERRED, 22)
   head.writeUInt16LE(entry.name.length, 26)
   head.writeUInt16LE(4 + 8 * 2, 28)
-  return Buffer.concat([head, entry.name, wideField([entry.bytes, entry.packedBytes])])
+  return Buffer.concat([head, entry.name, zip64Field([entry.bytes, entry.packedBytes])])
 }
 
 function record(entry: Written): Buffer {
-  const extra = wideField([entry.bytes, entry.packedBytes, entry.offset])
+  const extra = zip64Field([entry.bytes, entry.packedBytes, entry.offset])
   const head = Buffer.alloc(RECORD_BYTES)
   head.writeUInt32LE(0x02014b50, 0)
   head.writeUInt16LE((3 << 8) | 45, 4)
@@ -133,16 +134,6 @@ function record(entry: Written): Buffer {
   head.writeUInt16LE(extra.length, 30)
   head.writeUInt32LE(DEFERRED, 42)
   return Buffer.concat([head, entry.name, extra])
-}
-
-function wideField(values: readonly number[]): Buffer {
-  const field = Buffer.alloc(4 + 8 * values.length)
-  field.writeUInt16LE(1, 0)
-  field.writeUInt16LE(8 * values.length, 2)
-  values.forEach((value, index) => {
-    field.writeBigUInt64LE(BigInt(value), 4 + 8 * index)
-  })
-  return field
 }
 
 /** ZIP64 end record, its locator, and the plain end record that refers to them. */

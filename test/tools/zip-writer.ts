@@ -184,7 +184,8 @@ function record(entry: ZipEntry, made: Facts, offset: number): Buffer {
   return Buffer.concat([head, made.name, extra])
 }
 
-function zip64Field(values: readonly number[]): Buffer {
+/** The extra field that holds what does not fit into 32 bits. */
+export function zip64Field(values: readonly number[]): Buffer {
   const field = Buffer.alloc(4 + 8 * values.length)
   field.writeUInt16LE(1, 0)
   field.writeUInt16LE(8 * values.length, 2)
