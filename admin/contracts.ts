@@ -94,7 +94,10 @@ export interface ForgeListener {
   onNamed(generationId: string): void
 }
 
+/** Settings are the node's and not the bundle's: the forge's client adds them. */
+export type ForgeTask = Omit<ForgeRequest, 'settings'>
+
 /** Runs one bundle through a child process under limits of time and memory. Never throws. */
 export interface Forge {
-  run(request: ForgeRequest, archiveBytes: number, listener: ForgeListener): Promise<ForgeOutcome>
+  run(request: ForgeTask, archiveBytes: number, listener: ForgeListener): Promise<ForgeOutcome>
 }

@@ -11,6 +11,7 @@ import type { Logger } from '../core/base/logger.ts'
 import type { ServeConfig } from '../core/channel/messages.ts'
 import type { Config } from '../core/config/config.ts'
 import { LIMITS } from '../core/config/limits.ts'
+import type { RuntimeSettings } from '../core/config/runtimes.ts'
 import type { NodeHttpServer } from '../core/http/node-http.ts'
 import { MetricsStore } from '../core/metrics/store.ts'
 import { notAliveFile, openAdminApi } from './api.ts'
@@ -20,6 +21,7 @@ import { prepareFirstKey } from './first-key.ts'
 import { urlOf } from './greeting.ts'
 import { type Operations, openOperations } from './operations/operations.ts'
 import { pickPort, whyNotFree, whyShared } from './ports.ts'
+import { runtimeSettings } from './runtimes.ts'
 import { Fleet } from './serving/fleet.ts'
 import type { Launch } from './serving/serve-process.ts'
 import { memoryBytesOfEach, readTcpMigrateReq } from './serving/system.ts'
@@ -38,7 +40,7 @@ export interface NodeOptions {
   readonly config: Config
   readonly version: string
   readonly launch: Launch
-  readonly forge: Omit<ForgeOptions, 'memoryBytesMin' | 'timeMs' | 'logger'>
+  readonly forge: Omit<ForgeOptions, 'memoryBytesMin' | 'timeMs' | 'runtimes' | 'logger'>
   /** Folder of demo.json and its bundles. */
   readonly demoFolder: string
   /** True: a person will read the first admin key; else it is kept in a file. */
@@ -193,11 +195,17 @@ async function openParts(
 
   const port = config.port === 0 ? await pickPort(config.host) : config.port
   const metrics = new MetricsStore()
-  const serving = { ...serveConfig(options, home), tlsCert: tlsFile, tlsKey: tlsFile, port }
+  const runtimes = runtimeSettings({ config, home, env: options.forge.env })
+  const serving = {
+    ...serveConfig(options, home, runtimes),
+    tlsCert: tlsFile,
+    tlsKey: tlsFile,
+    port,
+  }
   const fleet = newFleet(options, { config: serving, home, metrics })
   const memoryBytesMin = config.forgeMemoryBytes
   const { forgeMs: timeMs } = config
-  const forge = createForge({ ...options.forge, memoryBytesMin, timeMs, logger })
+  const forge = createForge({ ...options.forge, memoryBytesMin, timeMs, runtimes, logger })
   opened.onClose(() => forge.close())
 
   const { keepPreviousMs, drainMs } = config
@@ -286,6 +294,7 @@ async function openHome(config: Config): Promise<Home> {
 function serveConfig(
   options: NodeOptions,
   home: Home,
+  runtimes: RuntimeSettings,
 ): Omit<ServeConfig, 'port' | 'tlsCert' | 'tlsKey'> {
   const { config } = options
   return {
@@ -302,5 +311,6 @@ function serveConfig(
     logLevel: config.logLevel,
     processes: config.processes,
     witnessFile: null,
+    runtimes,
   }
 }

@@ -4,8 +4,11 @@
  * Error without its code.
  */
 
+import type { MessagePort } from 'node:worker_threads'
 import type { ErrorCode, Fault } from '../core/base/errors.ts'
+import type { PoolKind, Verb } from '../core/bundle/kinds.ts'
 import type { ForgeReport, GenerationPlan } from '../core/bundle/plan.ts'
+import type { RuntimeSettings } from '../core/config/runtimes.ts'
 
 /** `workerData` of every thread of a pool. */
 export interface WorkerSetup {
@@ -14,13 +17,15 @@ export interface WorkerSetup {
   /** Absolute path of the unpacked generation. */
   readonly directory: string
   readonly plan: GenerationPlan
+  /** Which endpoints of the plan this thread runs: see poolOf(). */
+  readonly pool: PoolKind
+  readonly settings: RuntimeSettings
 }
-
-export type Verb = 'single' | 'multi'
 
 /** One task of a thread. `load` is the first; `release` the last, when no lease is left. */
 export type WorkerTask =
-  | { readonly kind: 'load' }
+  /** With a port (transferred) to the main thread where the thread is to start children. */
+  | { readonly kind: 'load'; readonly port?: MessagePort }
   | { readonly kind: 'batch'; readonly job: BatchJob }
   | { readonly kind: 'release' }
 
@@ -34,6 +39,30 @@ export interface BatchJob {
   readonly ends: Uint32Array
   /** How long each request waited in its lane, for `timing`. */
   readonly waitUs: Uint32Array
+  /**
+   * What was asked beside the body, one per request; absent where the endpoint does not look at it
+   * and all requests are POSTs.
+   */
+  readonly requests?: readonly RequestFacts[]
+}
+
+/** The request line and headers, for functions that ask for them and for GET. */
+export interface RequestFacts {
+  /** Upper case; of a GET the body is empty and the arguments are in the query. */
+  readonly method: string
+  readonly path: string
+  /** Without the `?`; '' when absent. */
+  readonly query: string
+  /** Names in lower case; empty unless the endpoint asks for them. */
+  readonly headers: readonly (readonly [string, string])[]
+}
+
+/** An answer that is not JSON in our envelope: a function's own status, headers and bytes. */
+export interface RawAnswer {
+  readonly index: number
+  readonly status: number
+  readonly headers: readonly (readonly [string, string])[]
+  readonly body: Uint8Array
 }
 
 /** A request of a batch that got no answer of its own; the main thread writes the error. */
@@ -41,6 +70,8 @@ export interface RowFailure {
   readonly index: number
   readonly code: ErrorCode
   readonly detail: string
+  /** A status that the endpoint's own code has chosen; absent: that of the code. */
+  readonly status?: number
 }
 
 export type WorkerOutcome =
@@ -48,9 +79,13 @@ export type WorkerOutcome =
   | { readonly kind: 'released' }
   | {
       readonly kind: 'answers'
-      /** One encoded JSON answer per request, in order; '' where `failures` has the request. */
-      readonly bodies: readonly string[]
+      /**
+       * One encoded JSON answer per request, in order, as text or as UTF-8; '' where `failures` or
+       * `raw` has the request.
+       */
+      readonly bodies: readonly (string | Uint8Array)[]
       readonly failures: readonly RowFailure[] | null
+      readonly raw?: readonly RawAnswer[]
       readonly executeUs: number
     }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly detail: string }
@@ -68,9 +103,18 @@ export interface ForgeRequest {
   readonly fileName: string | null
   /** Most that may be unpacked: what there is room for. */
   readonly diskBytesMax: number
+  readonly settings: RuntimeSettings
 }
 
-export type ForgePhase = 'unpacking' | 'checking' | 'loading' | 'testing' | 'measuring'
+/** `environment` (pip at work) and `tables` may take minutes, so each has its own time. */
+export type ForgePhase =
+  | 'unpacking'
+  | 'checking'
+  | 'environment'
+  | 'tables'
+  | 'loading'
+  | 'testing'
+  | 'measuring'
 
 /** How much of a phase is done, where that can be said. */
 export interface ForgeProgress {

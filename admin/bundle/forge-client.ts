@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type ErrorCode, messageOf } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { LIMITS } from '../../core/config/limits.ts'
+import type { RuntimeSettings } from '../../core/config/runtimes.ts'
 import { TELEMETRY } from '../../core/config/telemetry.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
 import type { Forge, ForgeListener, ForgeOutcome } from '../contracts.ts'
@@ -39,6 +40,7 @@ export interface ForgeOptions {
   /** Of control; only ENVIRONMENT of it is passed on. */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly cores: number
+  readonly runtimes: RuntimeSettings
   readonly logger: Logger
 }
 
@@ -88,7 +90,7 @@ export function createForge(options: ForgeOptions): ClosableForge {
     async run(request, archiveBytes, listener) {
       if (closed) return refusal('ERR_STOPPING', 'the import was given up')
       const job: Job = {
-        request,
+        request: { ...request, settings: options.runtimes },
         listener,
         archiveBytes,
         timeMs: (bytes) => options.timeMs + (1000 * bytes) / LIMITS.forgeBytesPerS,

@@ -117,6 +117,6 @@ function failed({ serviceId, generationId }: GenerationRef, reason: string): Obs
   return {
     ...{ serviceId, generationId, state: 'failed', reason },
     ...{ threads: 0, threadsLost: 0, loadMs: null, queued: 0, running: 0 },
-    ...{ stoppedEndpoints: [], hangs: {} },
+    ...{ stoppedEndpoints: [], hangs: {}, runtimes: [] },
   }
 }

@@ -26,8 +26,9 @@ export async function sizeFault(
   record: GenerationRecord,
 ): Promise<string | null> {
   if (!(await exists(directory))) return 'its directory is missing on disk'
-  for (const { prediction } of record.plan.endpoints) {
-    const { model } = prediction
+  for (const plan of record.plan.endpoints) {
+    if (plan.type !== 'STD_PREDICTION') continue
+    const { model } = plan.prediction
     if (!(await exists(join(directory, model)))) return `the model ${model} is missing on disk`
   }
   try {
@@ -94,8 +95,10 @@ interface Forged {
 function writtenModels({ plan, report }: Forged): Set<string> {
   const rewritten = report.endpoints.filter(({ zipMap }) => zipMap === 'rewritten')
   const ids = new Set(rewritten.map(({ endpointId }) => endpointId))
-  const endpoints = plan.endpoints.filter(({ id }) => ids.has(id))
-  return new Set(endpoints.map(({ prediction }) => prediction.model))
+  const models = plan.endpoints.flatMap((one) =>
+    one.type === 'STD_PREDICTION' && ids.has(one.id) ? [one.prediction.model] : [],
+  )
+  return new Set([...models, ...(plan.made ?? [])])
 }
 
 async function digest(directory: string, path: string, pace: Pace): Promise<ContentFile> {

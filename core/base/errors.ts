@@ -14,6 +14,7 @@ export const ERROR_TABLE = {
   ERR_BODY_INVALID: { status: 400, message: 'the request body cannot be read' },
   ERR_FEATURE_INVALID: { status: 400, message: 'a feature is missing or of the wrong type' },
   ERR_TENSOR_INVALID: { status: 400, message: 'an input tensor does not fit the model' },
+  ERR_ARGUMENT_INVALID: { status: 400, message: 'an argument or parameter is not valid' },
   ERR_BUNDLE_INVALID: { status: 400, message: 'the bundle is not valid' },
   ERR_PARAMETER_INVALID: { status: 400, message: 'a parameter is not valid' },
   ERR_REQUEST_INVALID: { status: 400, message: 'the HTTP request is malformed' },
@@ -39,6 +40,12 @@ export const ERROR_TABLE = {
   ERR_BODY_TYPE: { status: 415, message: 'the content type or encoding cannot be read here' },
   ERR_MODEL_REFUSED: { status: 422, message: 'the model cannot be loaded' },
   ERR_MODEL_LIMITS: { status: 422, message: 'the model is over its limits of time or memory' },
+  ERR_CODE_REFUSED: { status: 422, message: 'the code of the bundle cannot be loaded' },
+  ERR_INTERPRETER_MISSING: { status: 422, message: 'a program that the bundle needs is missing' },
+  ERR_ENVIRONMENT_FAILED: { status: 422, message: 'the Python environment cannot be made' },
+  ERR_CONNECTION_UNUSABLE: { status: 422, message: 'a database connection cannot be used' },
+  ERR_LOOKUP_MISSING: { status: 422, message: 'no row of the table has this key' },
+  ERR_LOOKUP_MULTIPLE: { status: 422, message: 'more than one row of the table has this key' },
   ERR_TEST_QUERY: { status: 422, message: 'a test query of the bundle failed' },
   ERR_ENDPOINT_TYPE: { status: 422, message: 'this node cannot run the endpoint type' },
   ERR_CERTIFICATE_INVALID: { status: 422, message: 'the certificate files cannot be used' },
@@ -46,6 +53,9 @@ export const ERROR_TABLE = {
   ERR_LANE_FULL: { status: 429, message: 'too many requests wait for this endpoint' },
   ERR_HEADERS_TOO_LARGE: { status: 431, message: 'the request headers are over the limit' },
   ERR_INFERENCE: { status: 500, message: 'the model failed on this request' },
+  ERR_CODE_RAISED: { status: 500, message: 'the code of the endpoint raised an error' },
+  ERR_ANSWER_INVALID: { status: 500, message: 'the code of the endpoint gave no usable answer' },
+  ERR_QUERY_FAILED: { status: 500, message: 'the database refused or gave up the query' },
   ERR_INTERNAL: { status: 500, message: 'an internal error; the log has the details' },
   ERR_LISTEN: { status: 500, message: 'the port cannot be opened' },
   ERR_STORE_DAMAGED: { status: 500, message: 'a record of the state store is damaged' },
@@ -54,6 +64,8 @@ export const ERROR_TABLE = {
   ERR_NO_GENERATION: { status: 503, message: 'the service has no active generation' },
   ERR_POOL_DOWN: { status: 503, message: 'the workers of this generation are not available' },
   ERR_WORKER_LOST: { status: 503, message: 'the worker that ran this request was lost' },
+  ERR_CHILD_LOST: { status: 503, message: 'the process that ran this request has ended' },
+  ERR_DATABASE_DOWN: { status: 503, message: 'the database cannot be reached' },
   ERR_ENDPOINT_HANGS: { status: 503, message: 'the endpoint is stopped: its runs do not end' },
   ERR_ENDPOINT_CRASHES: {
     status: 503,
@@ -87,16 +99,20 @@ export class AppError extends Error {
   readonly code: ErrorCode
   readonly detail: string | null
   readonly faults: readonly Fault[]
+  /** Of the table, unless an endpoint's own code has chosen another. */
+  readonly status: number
 
-  constructor(code: ErrorCode, detail: string | null = null, faults: readonly Fault[] = []) {
+  constructor(
+    code: ErrorCode,
+    detail: string | null = null,
+    faults: readonly Fault[] = [],
+    status: number = ERROR_TABLE[code].status,
+  ) {
     super(detail ?? ERROR_TABLE[code].message)
     this.code = code
     this.detail = detail
     this.faults = faults
-  }
-
-  get status(): number {
-    return ERROR_TABLE[this.code].status
+    this.status = status
   }
 }
 

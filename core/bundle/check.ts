@@ -10,13 +10,9 @@ import type { ErrorCode, Fault } from '../base/errors.ts'
 import { ID_RULE, isGenerationId } from '../base/ids.ts'
 import { isDeeperThan, isObject } from '../base/json.ts'
 import { LIMITS } from '../config/limits.ts'
-import {
-  endpointType,
-  type Manifest,
-  type ManifestEndpoint,
-  type ManifestFeature,
-  ManifestSchema,
-} from './manifest.ts'
+import type { StdPredictionEndpoint } from './endpoint-schemas.ts'
+import { endpointType, type Manifest, ManifestSchema } from './manifest.ts'
+import type { ManifestFeature } from './manifest-features.ts'
 import { faultsOf, join, nearest, shown } from './sentences.ts'
 
 /** What the upload says beside the manifest. */
@@ -206,7 +202,7 @@ function duplicates(items: readonly unknown[], path: string, key: 'id' | 'name')
 }
 
 function endpointFaults(
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
   path: string,
   context: ManifestContext,
 ): Fault[] {
@@ -243,8 +239,8 @@ function missingFile(model: string, files: ReadonlySet<string>): string {
 }
 
 function classFaults(
-  { prediction }: ManifestEndpoint,
-  classes: NonNullable<ManifestEndpoint['classes']>,
+  { prediction }: StdPredictionEndpoint,
+  classes: NonNullable<StdPredictionEndpoint['classes']>,
   path: string,
 ): Fault[] {
   if (prediction === 'REGRESSION' || prediction === 'RAW') {

@@ -3,15 +3,29 @@
  * source. The schema is also what `npm run schema` prints and README.md explains.
  */
 
-import { type Static, Type } from '@sinclair/typebox'
+import { type Static, type TObject, Type } from '@sinclair/typebox'
 import { ID_PATTERN } from '../base/ids.ts'
 import { LIMITS } from '../config/limits.ts'
+import {
+  type CustomPredictionEndpoint,
+  CustomPredictionSchema,
+  type CustomRPredictionEndpoint,
+  CustomRPredictionSchema,
+  type DatasetLookupEndpoint,
+  DatasetLookupSchema,
+  type PythonFunctionEndpoint,
+  PythonFunctionSchema,
+  type RFunctionEndpoint,
+  RFunctionSchema,
+  type SqlQueryEndpoint,
+  SqlQuerySchema,
+  type StdPredictionEndpoint,
+  StdPredictionSchema,
+} from './endpoint-schemas.ts'
+import { FilePath, strict } from './schema-parts.ts'
+import { TableSchema } from './table-schema.ts'
 
 const Id = Type.String({ pattern: ID_PATTERN })
-const strict = { additionalProperties: false }
-
-/** Path inside the bundle: forward slashes, no leading slash; checked again when unpacking. */
-const FilePath = Type.String({ minLength: 1, maxLength: 1024 })
 
 export const ENDPOINT_TYPES = [
   'STD_PREDICTION',
@@ -37,130 +51,16 @@ export function endpointType(name: string): EndpointType | null {
   return TYPE_ALIASES[name] ?? ENDPOINT_TYPES.find((type) => type === name) ?? null
 }
 
-const OnProblem = Type.Union([
-  Type.Literal('ERROR'),
-  Type.Literal('IGNORE'),
-  Type.Literal('IMPUTE'),
-])
-
-export const FeatureSchema = Type.Object(
-  {
-    name: Type.String({ minLength: 1, maxLength: 256 }),
-    type: Type.Optional(
-      Type.Union(
-        [
-          Type.Literal('number'),
-          Type.Literal('integer'),
-          Type.Literal('string'),
-          Type.Literal('boolean'),
-        ],
-        { description: 'What a caller sends; read from the model when absent.' },
-      ),
-    ),
-    onMissing: Type.Optional(
-      Type.Union([...OnProblem.anyOf], {
-        description:
-          'Absent, null or NaN: 400, a row answered as ignored, or `value` in its place.',
-        default: 'ERROR',
-      }),
-    ),
-    onInvalid: Type.Optional(
-      Type.Union([...OnProblem.anyOf], {
-        description: 'Wrong type or not finite.',
-        default: 'ERROR',
-      }),
-    ),
-    categories: Type.Optional(
-      Type.Array(Type.String({ maxLength: 1024 }), {
-        minItems: 1,
-        maxItems: 100_000,
-        description: 'The known categories of a string feature; absent: every text is passed on.',
-      }),
-    ),
-    onUnknown: Type.Optional(
-      Type.Union([...OnProblem.anyOf], {
-        description: 'A text that is not among `categories`.',
-        default: 'ERROR',
-      }),
-    ),
-    value: Type.Optional(
-      Type.Union([Type.Number(), Type.String(), Type.Boolean()], {
-        description: 'What IMPUTE puts in.',
-      }),
-    ),
-    input: Type.Optional(
-      Type.String({
-        description: 'Model input of this feature; default: the only one, or `name`.',
-      }),
-    ),
-  },
-  strict,
-)
-
-const TestQuerySchema = Type.Object(
-  {
-    name: Type.Optional(Type.String({ maxLength: 256 })),
-    q: Type.Record(Type.String(), Type.Unknown(), {
-      description: 'A body as `predict` takes it, for example {"features": {…}}.',
-    }),
-    expect: Type.Optional(
-      Type.Record(Type.String(), Type.Unknown(), {
-        description: 'Part of `result` that must come back; numbers within 1e-4.',
-      }),
-    ),
-  },
-  strict,
-)
-
-const OutputsSchema = Type.Object(
-  {
-    label: Type.Optional(Type.String({ description: 'Output that holds the class label.' })),
-    probabilities: Type.Optional(Type.String({ description: 'Output of shape [rows, classes].' })),
-    value: Type.Optional(Type.String({ description: 'Output that holds the regression value.' })),
-  },
-  strict,
-)
-
-export const EndpointSchema = Type.Object(
-  {
-    id: Id,
-    type: Type.String(),
-    modelRef: Type.Optional(Type.String({ maxLength: 1024 })),
-    model: Type.Optional(FilePath),
-    prediction: Type.Optional(
-      Type.Union([
-        Type.Literal('BINARY_CLASSIFICATION'),
-        Type.Literal('MULTICLASS'),
-        Type.Literal('REGRESSION'),
-        Type.Literal('RAW'),
-      ]),
-    ),
-    classes: Type.Optional(
-      Type.Array(Type.Union([Type.String(), Type.Number(), Type.Boolean()]), { minItems: 2 }),
-    ),
-    threshold: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
-    features: Type.Optional(Type.Array(FeatureSchema, { minItems: 1, maxItems: 100_000 })),
-    outputs: Type.Optional(OutputsSchema),
-    batch: Type.Optional(
-      Type.Literal(false, {
-        description: 'Run rows one by one; true is for the node to find out.',
-      }),
-    ),
-    maxRows: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096 })),
-    testQueries: Type.Optional(Type.Array(TestQuerySchema, { maxItems: 1_000 })),
-    queue: Type.Optional(
-      Type.Object(
-        {
-          maxRequests: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
-          maxBytes: Type.Optional(Type.Integer({ minimum: 1 })),
-        },
-        strict,
-      ),
-    ),
-    timeoutMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 3_600_000 })),
-  },
-  strict,
-)
+/** The schema that endpoints of a type are judged by. */
+export const ENDPOINT_SCHEMAS = {
+  STD_PREDICTION: StdPredictionSchema,
+  CUSTOM_PREDICTION: CustomPredictionSchema,
+  CUSTOM_R_PREDICTION: CustomRPredictionSchema,
+  SQL_QUERY: SqlQuerySchema,
+  DATASET_LOOKUP: DatasetLookupSchema,
+  R_FUNCTION: RFunctionSchema,
+  PYTHON_FUNCTION: PythonFunctionSchema,
+} as const satisfies Record<Exclude<EndpointType, 'R_PREDICTION'>, TObject>
 
 const AuthorizationSchema = Type.Object(
   {
@@ -195,7 +95,22 @@ export const ManifestSchema = Type.Object(
     pool: Type.Optional(
       Type.Object({ threads: Type.Optional(Type.Integer({ minimum: 1, maximum: 256 })) }, strict),
     ),
-    endpoints: Type.Array(EndpointSchema, { minItems: 1, maxItems: 1_000 }),
+    python: Type.Optional(
+      Type.Object(
+        {
+          requirements: FilePath,
+          wheels: Type.Optional(
+            Type.String({ maxLength: 1024, description: 'Folder of wheels in the bundle.' }),
+          ),
+        },
+        { ...strict, description: 'A virtual environment, made when the bundle is imported.' },
+      ),
+    ),
+    tables: Type.Optional(Type.Array(TableSchema, { maxItems: 1_000 })),
+    endpoints: Type.Array(Type.Union(Object.values(ENDPOINT_SCHEMAS)), {
+      minItems: 1,
+      maxItems: 1_000,
+    }),
   },
   {
     ...strict,
@@ -205,6 +120,16 @@ export const ManifestSchema = Type.Object(
   },
 )
 
-export type Manifest = Static<typeof ManifestSchema>
-export type ManifestEndpoint = Static<typeof EndpointSchema>
-export type ManifestFeature = Static<typeof FeatureSchema>
+/** `type` may be an alias; see endpointType(). */
+export type ManifestEndpoint =
+  | StdPredictionEndpoint
+  | CustomPredictionEndpoint
+  | CustomRPredictionEndpoint
+  | SqlQueryEndpoint
+  | DatasetLookupEndpoint
+  | RFunctionEndpoint
+  | PythonFunctionEndpoint
+
+export type Manifest = Omit<Static<typeof ManifestSchema>, 'endpoints'> & {
+  readonly endpoints: readonly ManifestEndpoint[]
+}

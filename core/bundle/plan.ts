@@ -3,8 +3,6 @@
  * so that workers and the serving process only follow it. Stored with the generation as JSON.
  */
 
-import type { EndpointType } from './manifest.ts'
-
 /** Element types as onnxruntime-node names them. */
 export type Datatype =
   | 'float32'
@@ -83,18 +81,177 @@ export interface CostModel {
   readonly perRowUs: number
 }
 
-export interface EndpointPlan {
+/** What every endpoint has, whatever runs it. */
+interface EndpointPlanBase {
   readonly id: string
-  readonly type: EndpointType
   readonly modelRef: string
   /** Most time from the last byte of the body to the answer. */
   readonly timeoutMs: number
   readonly queue: { readonly maxRequests: number; readonly maxBytes: number }
   /** What the longest legal run took in the forge: only far beyond it does a run hang. */
   readonly worstBatchMs: number
-  readonly prediction: PredictionPlan
-  /** Bodies of `predict` that worked in the forge: every thread runs one before it serves. */
+  /** Bodies that worked in the forge: every thread or child runs one before it serves. */
   readonly warmUp: readonly string[]
+  /** Look-ups that add features before a prediction; absent: none. */
+  readonly enrich?: EnrichPlan
+}
+
+export interface OnnxEndpointPlan extends EndpointPlanBase {
+  readonly type: 'STD_PREDICTION'
+  readonly prediction: PredictionPlan
+}
+
+export interface PythonEndpointPlan extends EndpointPlanBase {
+  readonly type: 'PYTHON_FUNCTION' | 'CUSTOM_PREDICTION'
+  readonly python: PythonPlan
+}
+
+export interface REndpointPlan extends EndpointPlanBase {
+  readonly type: 'R_FUNCTION' | 'CUSTOM_R_PREDICTION'
+  readonly r: RPlan
+}
+
+export interface SqlEndpointPlan extends EndpointPlanBase {
+  readonly type: 'SQL_QUERY'
+  readonly sql: SqlPlan
+}
+
+export interface LookupEndpointPlan extends EndpointPlanBase {
+  readonly type: 'DATASET_LOOKUP'
+  readonly lookup: { readonly steps: readonly LookupStep[] }
+}
+
+/** `type` says which it is. */
+export type EndpointPlan =
+  | OnnxEndpointPlan
+  | PythonEndpointPlan
+  | REndpointPlan
+  | SqlEndpointPlan
+  | LookupEndpointPlan
+
+/** A function or class in a file of the bundle, run by child processes. */
+export interface CodePlan {
+  /** Relative to the generation's directory. */
+  readonly file: string
+  /** Name of the function, or of the class. */
+  readonly name: string
+  /** Processes that answer at the same time; null: as many as a pool has threads. */
+  readonly children: number | null
+  /** Environment variables of the manifest. */
+  readonly variables: Readonly<Record<string, string>>
+  /** `GET …/run?argument=value` is answered too (functions only). */
+  readonly get: boolean
+  /** Null for functions. */
+  readonly prediction: CustomPredictionPlan | null
+}
+
+export interface PythonPlan extends CodePlan {
+  /** Null: the node's interpreter with what is installed there. */
+  readonly environment: EnvironmentPlan | null
+  /** The function may answer with a status, headers and bytes of its own. */
+  readonly rawResponse: boolean
+  /** The code may ask for headers, path and query of the request. */
+  readonly requestMetadata: boolean
+  /** Folder that a predictor's constructor is given, relative; '' is the bundle. */
+  readonly dataFolder: string
+}
+
+export type RPlan = CodePlan
+
+/** A virtual environment, made once for each hash and shared by all who need the same. */
+export interface EnvironmentPlan {
+  /** Over interpreter, requirements and wheels, lower-case hex; also the folder's name. */
+  readonly hash: string
+  /** Requirements file, relative to the generation's directory. */
+  readonly requirements: string
+  /** Folder of wheels in the bundle, relative; null: the configured package index only. */
+  readonly wheels: string | null
+}
+
+/** CUSTOM_PREDICTION and CUSTOM_R_PREDICTION. */
+export interface CustomPredictionPlan {
+  readonly kind: Exclude<PredictionKind, 'RAW'>
+  /** Empty: whatever the code answers. */
+  readonly classes: readonly string[]
+  readonly threshold: number | null
+  /** What Python code is given for its rows. */
+  readonly input: 'pandas' | 'numpy' | 'records'
+  /** Null: features are passed on as they come. */
+  readonly features: readonly FeaturePlan[] | null
+  /** Rows of strangers may run together: found out by the forge. */
+  readonly batchable: boolean
+  readonly maxRows: number
+}
+
+export type ColumnType =
+  | 'string'
+  | 'integer'
+  | 'number'
+  | 'boolean'
+  /** ISO 8601 text `YYYY-MM-DD`. */
+  | 'date'
+  /** ISO 8601 text in UTC, `YYYY-MM-DDThh:mm:ss.sssZ`. */
+  | 'timestamp'
+
+export interface ColumnPlan {
+  readonly name: string
+  readonly type: ColumnType
+}
+
+/** A table that lookups, enrichment and embedded SQL share. */
+export interface TablePlan {
+  readonly name: string
+  /** CSV or Parquet file of the bundle, relative; null: the table is in a database. */
+  readonly file: string | null
+  /** Folder of the LMDB environment that the forge made, relative; null: nobody looks rows up. */
+  readonly lmdb: string | null
+  /** Named connection and table of a database; null: `file`. */
+  readonly database: { readonly connection: string; readonly from: string } | null
+  readonly key: readonly string[]
+  readonly columns: readonly ColumnPlan[]
+  readonly rows: number | null
+}
+
+/** What to do where no row has the key (`onMissing`), or more than one has (`onMultiple`). */
+export type OnLookupProblem = 'ERROR' | 'IGNORE' | 'NULL'
+
+/** One table asked by one key; at most one row each. */
+export interface LookupStep {
+  /** Name of one of the generation's tables. */
+  readonly table: string
+  /** In the order of the table's key: which field of the record holds each part. */
+  readonly key: readonly { readonly column: string; readonly field: string }[]
+  /** Which columns are taken, and what they are called then. */
+  readonly columns: readonly { readonly column: string; readonly as: string }[]
+  readonly onMissing: OnLookupProblem
+  readonly onMultiple: OnLookupProblem
+}
+
+export interface EnrichPlan {
+  readonly steps: readonly LookupStep[]
+  /** The features after enrichment are part of the answer. */
+  readonly dump: boolean
+}
+
+export interface SqlParameterPlan {
+  readonly name: string
+  readonly type: ColumnType
+}
+
+export interface SqlPlan {
+  /** Named connection of the node; null: the embedded database over the bundle's tables. */
+  readonly connection: string | null
+  /** One entry per statement, in order; `?` stands for a parameter. */
+  readonly statements: readonly {
+    readonly text: string
+    /** One for each `?`, in order. */
+    readonly parameters: readonly SqlParameterPlan[]
+  }[]
+  readonly maxRows: number
+  /** All statements in one transaction that is committed at the end. */
+  readonly commit: boolean
+  /** Database file that the forge made of the tables, relative; null: there are no tables. */
+  readonly duckdb: string | null
 }
 
 export interface AuthorizationPlan {
@@ -108,11 +265,17 @@ export interface GenerationPlan {
   /** Threads per pool that the manifest asks for; null: the node's default. */
   readonly threads: number | null
   readonly endpoints: readonly EndpointPlan[]
+  /** Absent in plans that an older version has stored: none. */
+  readonly tables?: readonly TablePlan[]
+  /** Files that the forge made beside the bundle's own, other than models; relative. */
+  readonly made?: readonly string[]
 }
 
 /** What the forge measured and found out about one endpoint; shown by `GET …/generations/{id}`. */
 export interface EndpointReport {
   readonly endpointId: string
+  /** What runs it, for people: `Python 3.11.2`, `R 4.2.2`, `PostgreSQL 15.18`; absent: ONNX. */
+  readonly program?: string
   readonly modelBytes: number
   readonly loadMs: number
   readonly firstRunMs: number

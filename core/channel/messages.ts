@@ -4,9 +4,11 @@
  */
 
 import type { GenerationPlan } from '../bundle/plan.ts'
+import type { RuntimeStatus } from '../children/spec.ts'
+import type { RuntimeSettings } from '../config/runtimes.ts'
 import type { MetricsDelta } from '../metrics/delta.ts'
 
-export const CHANNEL_VERSION = 2
+export const CHANNEL_VERSION = 3
 
 /** First message to a serving process; all that it may know of the configuration. */
 export interface ServeConfig {
@@ -34,6 +36,8 @@ export interface ServeConfig {
    * has crashed, since it costs two writes a batch.
    */
   readonly witnessFile: string | null
+  /** For endpoints that are no ONNX model. */
+  readonly runtimes: RuntimeSettings
 }
 
 export interface MappingEntry {
@@ -102,6 +106,8 @@ export interface ObservedGeneration {
   readonly stoppedEndpoints: readonly string[]
   /** Runs that were given up as hung since the process started, by endpoint; only where any. */
   readonly hangs: Readonly<Record<string, number>>
+  /** Connections and children that its endpoints depend on. */
+  readonly runtimes: readonly RuntimeStatus[]
 }
 
 export interface ObservedState {

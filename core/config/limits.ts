@@ -56,6 +56,20 @@ export const LIMITS = {
   /** Longest wait for a generation to become warm in the serving process. */
   loadMs: 300_000,
   keepPreviousMs: 600_000,
+  /** Address space; numpy and its like reserve far more than they use. */
+  childMemoryBytes: 8 * GIB,
+  childProcessesMax: 64,
+  childFileBytesMax: 1 * GIB,
+  /** A call that is asked to end at its deadline gets this much before its process is killed. */
+  childGraceMs: 250,
+  /** Longest start of a child: imports of its code included. */
+  childStartMs: 60_000,
+  /** Largest answer of a child. */
+  childAnswerBytesMax: 64 * MIB,
+  /** Most tasks at once in the one thread of an io pool. */
+  ioTasksMax: 64,
+  /** pip may take this long for one environment. */
+  environmentMs: 600_000,
   journalEntriesMax: 100_000,
   adminBodyBytesMax: 1 * MIB,
 } as const

@@ -5,9 +5,10 @@
  * batchMax, so batches are as large as the load makes them and nobody waits for a batch to fill.
  */
 
-import type { BatchJob, Verb, WorkerOutcome } from '../../workers/protocol.ts'
+import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
+import type { Verb } from '../bundle/kinds.ts'
 import { Fifo } from './fifo.ts'
 
 /** A serial lane gets as many requests at once as fit into this time. */

@@ -7,12 +7,12 @@
  * A request takes a lease when it is routed here; a draining generation closes at zero leases.
  */
 
-import type { Verb } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { refKey } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
+import type { Verb } from '../bundle/kinds.ts'
 import type { EndpointPlan } from '../bundle/plan.ts'
 import type {
   DesiredGeneration,

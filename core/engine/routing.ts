@@ -3,8 +3,8 @@
  * one assignment, so a switch can never be seen half done; a request costs one look-up.
  */
 
-import type { Verb } from '../../workers/protocol.ts'
 import { AppError } from '../base/errors.ts'
+import type { Verb } from '../bundle/kinds.ts'
 import type { DesiredKey, DesiredService, DesiredState } from '../channel/messages.ts'
 import type { Lane } from '../dispatch/lane.ts'
 import type { Generation } from './generation.ts'

@@ -6,9 +6,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Datatype, EndpointPlan, FeaturePlan, PredictionPlan } from '../../core/bundle/plan.ts'
+import type { Verb } from '../../core/bundle/kinds.ts'
+import type {
+  Datatype,
+  FeaturePlan,
+  OnnxEndpointPlan,
+  PredictionPlan,
+} from '../../core/bundle/plan.ts'
 import { openPredictor, type Predictor } from '../../workers/onnx/predictor.ts'
-import type { Verb } from '../../workers/protocol.ts'
 import { type ElementType, onnxModel } from './onnx-builder.ts'
 import { identity } from './onnx-models.ts'
 import { endpoint, feature, jobOf, prediction } from './plans.ts'
@@ -28,7 +33,7 @@ let models = 0
 export async function open(
   model: Buffer,
   plan: PredictionPlan,
-  other: Partial<EndpointPlan> = {},
+  other: Partial<OnnxEndpointPlan> = {},
 ): Promise<Predictor> {
   models += 1
   const file = `model-${models}.onnx`
@@ -64,7 +69,8 @@ export async function ask(
   })
 }
 
-function whole(text: string): Result {
+function whole(body: string | Uint8Array): Result {
+  const text = Buffer.from(body).toString()
   const answer = JSON.parse(text)
   const { timing, apiContext } = answer
   const known = { serviceId: 'svc', endpointId: 'score', serviceGeneration: 'g1' }

@@ -13,6 +13,7 @@ import type {
   Forge,
   ForgeListener,
   ForgeOutcome,
+  ForgeTask,
   ReplaceOutcome,
   ReplaceReason,
   Serving,
@@ -37,7 +38,6 @@ import type {
 import { BodyBudget } from '../../core/http/body-budget.ts'
 import { NodeHttpServer } from '../../core/http/node-http.ts'
 import { MetricsStore } from '../../core/metrics/store.ts'
-import type { ForgeRequest } from '../../workers/protocol.ts'
 import { endpoint, generationPlan, prediction } from './plans.ts'
 
 const DRAIN_MS = 20
@@ -204,7 +204,16 @@ function observedOf(key: string, held: Held): ObservedGeneration {
   const [serviceId = '', generationId = ''] = key.split('/')
   const { state, reason } = held
   const idle = { threads: 1, threadsLost: 0, loadMs: null, queued: 0, running: 0 }
-  return { serviceId, generationId, state, reason, ...idle, stoppedEndpoints: [], hangs: {} }
+  return {
+    serviceId,
+    generationId,
+    state,
+    reason,
+    ...idle,
+    stoppedEndpoints: [],
+    hangs: {},
+    runtimes: [],
+  }
 }
 
 /** The archive of these tests: JSON that says what a forge would find. */
@@ -221,10 +230,10 @@ export function bundle(content: FakeBundle): Buffer {
 /** Answers what the archive says, and waits at the gate when there is one. */
 export class MemoryForge implements Forge {
   gate: Promise<void> | null = null
-  readonly requests: ForgeRequest[] = []
+  readonly requests: ForgeTask[] = []
 
   async run(
-    request: ForgeRequest,
+    request: ForgeTask,
     _archiveBytes: number,
     listener: ForgeListener,
   ): Promise<ForgeOutcome> {

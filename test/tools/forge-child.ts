@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { compiled } from '../../bench/paths.ts'
 import type { ForgeMessage, ForgeRequest } from '../../workers/protocol.ts'
+import { NO_RUNTIMES } from './runtimes.ts'
 import { type ZipEntry, zip } from './zip-writer.ts'
 
 export interface ForgeRun {
@@ -37,7 +38,8 @@ export async function runForge(
   await writeFile(archive, zip([...entries]))
   const { killMs = 30_000, ...rest } = options
   const names = { serviceId: 'demo', generationId: null, fileName: 'v1.zip' }
-  const place = { archive, directory, diskBytesMax: Number.MAX_SAFE_INTEGER }
+  const settings = NO_RUNTIMES
+  const place = { archive, directory, diskBytesMax: Number.MAX_SAFE_INTEGER, settings }
   const ended = await talk({ ...place, ...names, ...rest }, killMs)
   return { ...ended, directory, remove: () => rm(home, { recursive: true, force: true }) }
 }

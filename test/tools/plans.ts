@@ -1,13 +1,15 @@
 /** Plans as the forge makes them, and batches as dispatch packs them: for the data plane. */
 
+import type { Verb } from '../../core/bundle/kinds.ts'
 import type {
   EndpointPlan,
   FeaturePlan,
   GenerationPlan,
   InputPlan,
+  OnnxEndpointPlan,
   PredictionPlan,
 } from '../../core/bundle/plan.ts'
-import type { BatchJob, Verb } from '../../workers/protocol.ts'
+import type { BatchJob } from '../../workers/protocol.ts'
 
 /** A required number, unless told otherwise. */
 export function feature(name: string, other: Partial<FeaturePlan> = {}): FeaturePlan {
@@ -48,7 +50,10 @@ export function prediction(
   }
 }
 
-export function endpoint(plan: PredictionPlan, other: Partial<EndpointPlan> = {}): EndpointPlan {
+export function endpoint(
+  plan: PredictionPlan,
+  other: Partial<OnnxEndpointPlan> = {},
+): OnnxEndpointPlan {
   return {
     id: 'score',
     type: 'STD_PREDICTION',

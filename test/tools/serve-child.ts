@@ -14,6 +14,7 @@ import {
   type ToServe,
 } from '../../core/channel/messages.ts'
 import { LIMITS } from '../../core/config/limits.ts'
+import { NO_RUNTIMES } from './runtimes.ts'
 import { until } from './waiting.ts'
 
 type Said<K extends ToControl['kind']> = Extract<ToControl, { kind: K }>
@@ -114,6 +115,7 @@ function configOf(given: Partial<ServeConfig> & { readonly port: number }): Serv
     logLevel: 'fatal',
     processes: 1,
     witnessFile: null,
+    runtimes: NO_RUNTIMES,
     ...given,
   }
 }

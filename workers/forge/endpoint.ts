@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import type { ErrorCode, Fault } from '../../core/base/errors.ts'
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { EndpointPlan, EndpointReport, PredictionPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { Predictor } from '../onnx/predictor.ts'
@@ -30,7 +30,7 @@ import {
 export interface EndpointTask {
   readonly directory: string
   readonly files: BundleFiles
-  readonly endpoint: ManifestEndpoint
+  readonly endpoint: StdPredictionEndpoint
   /** Of the endpoint in the manifest, for faults. */
   readonly path: string
   readonly serviceId: string

@@ -6,7 +6,8 @@
 
 import type { Fault } from '../../core/base/errors.ts'
 import { valueFaults } from '../../core/bundle/check.ts'
-import type { ManifestEndpoint, ManifestFeature } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
+import type { ManifestFeature } from '../../core/bundle/manifest-features.ts'
 import type { Datatype, FeaturePlan, InputPlan, TensorSpec } from '../../core/bundle/plan.ts'
 import { nearest, oneOf } from '../../core/bundle/sentences.ts'
 
@@ -39,7 +40,7 @@ export function shapeText(shape: TensorSpec['shape']): string {
 /** `specs` must be tabular. With faults the plan is only as good as could be made. */
 export function planInputs(
   specs: readonly TensorSpec[],
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
   path: string,
 ): InputsPlan {
   const faults: Fault[] = []

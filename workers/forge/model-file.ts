@@ -5,7 +5,7 @@
  */
 
 import { join, posix } from 'node:path'
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import { modelFacts, rewriteZipMaps } from './zipmap.ts'
 
 export type ModelFile =
@@ -86,7 +86,7 @@ function freeName(files: BundleFiles, model: string): string {
 /** The labels of the probabilities that the manifest names, else of the only ones there are. */
 export function labelsFor(
   labels: ReadonlyMap<string, readonly string[]>,
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
 ): readonly string[] | null {
   const named = labels.get(endpoint.outputs?.probabilities ?? '')
   if (named !== undefined) return named

@@ -5,7 +5,7 @@
  */
 
 import type { Fault } from '../../core/base/errors.ts'
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { TensorSpec } from '../../core/bundle/plan.ts'
 import { nearest } from '../../core/bundle/sentences.ts'
 import { listText, widthOf } from './inputs.ts'
@@ -23,7 +23,7 @@ interface Named {
 
 export function nameOutputs(
   { outputs }: Named,
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
   path: string,
   faults: Fault[],
 ): Roles {
@@ -52,7 +52,10 @@ export function nameOutputs(
 }
 
 /** A binary model may give one probability per row, which looks like a regression's value. */
-function oneColumn(free: readonly TensorSpec[], endpoint: ManifestEndpoint): TensorSpec | null {
+function oneColumn(
+  free: readonly TensorSpec[],
+  endpoint: StdPredictionEndpoint,
+): TensorSpec | null {
   const binary =
     endpoint.prediction === 'BINARY_CLASSIFICATION' ||
     endpoint.threshold !== undefined ||

@@ -5,7 +5,7 @@
 
 import type { Fault } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import { join, shown } from '../../core/bundle/sentences.ts'
 import type { Predictor } from '../onnx/predictor.ts'
 
@@ -25,7 +25,7 @@ export async function tryBody(predictor: Predictor, body: string): Promise<Tried
   if (outcome.kind !== 'answers') return { kind: 'failed', code: '', detail: outcome.kind }
   const failure = outcome.failures?.[0]
   if (failure !== undefined) return { kind: 'failed', code: failure.code, detail: failure.detail }
-  const answer: unknown = JSON.parse(outcome.bodies[0] ?? 'null')
+  const answer: unknown = JSON.parse(String(outcome.bodies[0] ?? 'null'))
   return { kind: 'answered', result: isObject(answer) ? answer['result'] : null }
 }
 
@@ -38,7 +38,7 @@ export interface QueriesRun {
 
 export async function runTestQueries(
   predictor: Predictor,
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
   path: string,
 ): Promise<QueriesRun> {
   const outcomes: { name: string; passed: boolean }[] = []

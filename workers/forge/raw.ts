@@ -4,7 +4,7 @@
  */
 
 import { isObject } from '../../core/base/json.ts'
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { TensorSpec } from '../../core/bundle/plan.ts'
 
 const VALUES_MAX = 1_000_000
@@ -59,7 +59,7 @@ function rawBody(inputs: readonly TensorSpec[], size: number, text: string): str
  */
 export function withGivenRanks(
   inputs: readonly TensorSpec[],
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
 ): TensorSpec[] {
   const [query] = endpoint.testQueries ?? []
   const features: unknown = query?.q['features']

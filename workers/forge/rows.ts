@@ -6,7 +6,7 @@
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { FeaturePlan, PredictionPlan } from '../../core/bundle/plan.ts'
 import { Columns, type FeatureMap } from '../onnx/columns.ts'
 import type { Fetched, Model } from '../onnx/session.ts'
@@ -75,7 +75,7 @@ export async function tryRows(
 }
 
 /** The `features` of the test queries, as far as they are objects. */
-export function givenRows(endpoint: ManifestEndpoint): FeatureMap[] {
+export function givenRows(endpoint: StdPredictionEndpoint): FeatureMap[] {
   return (endpoint.testQueries ?? []).map(({ q }) => q['features']).filter(isObject)
 }
 

@@ -5,7 +5,7 @@
  */
 
 import type { Fault } from '../../core/base/errors.ts'
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { PredictionKind, PredictionPlan, TensorSpec } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { type InputsPlan, listText, notTabular, planInputs, shapeText, widthOf } from './inputs.ts'
@@ -28,7 +28,7 @@ export type Planned =
 /** The plan is not batchable yet: that is for a proof to say. */
 export function planPrediction(
   signature: Signature,
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
   path: string,
 ): Planned {
   const faults: Fault[] = []
@@ -52,7 +52,11 @@ interface RawContext {
   readonly faults: Fault[]
 }
 
-function rawPlan(signature: Signature, endpoint: ManifestEndpoint, context: RawContext): Planned {
+function rawPlan(
+  signature: Signature,
+  endpoint: StdPredictionEndpoint,
+  context: RawContext,
+): Planned {
   const { path, odd, faults } = context
   const why = odd ?? `its outputs ${listText(signature.outputs.map(({ name }) => name))} tell none`
   for (const key of ['features', 'classes', 'threshold'] as const) {
@@ -86,7 +90,7 @@ export function blankPlan(signature: Signature): PredictionPlan {
 /** What a model predicts, from what the manifest hints at and the shapes of its outputs. */
 function inferKind(
   { labels, outputs }: Signature,
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
   roles: Roles,
 ): PredictionKind {
   const { classes, threshold } = endpoint
@@ -119,7 +123,7 @@ function kindOfCount(count: number): PredictionKind {
 
 interface RowContext {
   readonly signature: Signature
-  readonly endpoint: ManifestEndpoint
+  readonly endpoint: StdPredictionEndpoint
   readonly path: string
   readonly faults: Fault[]
   readonly kind: PredictionKind
@@ -140,7 +144,7 @@ function rowPlan(context: RowContext): PredictionPlan {
 }
 
 /** Every thread keeps buffers for a full batch, so wide rows come in smaller ones. */
-export function rowsMaxOf(endpoint: ManifestEndpoint, features: number): number {
+export function rowsMaxOf(endpoint: StdPredictionEndpoint, features: number): number {
   const asked = endpoint.maxRows ?? LIMITS.batchRowsMax
   return Math.max(1, Math.min(asked, Math.floor(BATCH_VALUES_MAX / Math.max(1, features))))
 }

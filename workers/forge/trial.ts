@@ -4,7 +4,7 @@
  * whole tensors.
  */
 
-import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { PredictionPlan, TensorSpec } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { Fetched, Model } from '../onnx/session.ts'
@@ -26,7 +26,7 @@ export interface RowTrial {
 export async function tryAsRows(
   model: Model,
   signature: Signature,
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
 ): Promise<RowTrial | null> {
   if (endpoint.prediction === 'RAW' || notTabular(signature.inputs) !== null) return null
   const { inputs, features, faults } = planInputs(signature.inputs, endpoint, '')
@@ -77,7 +77,7 @@ export interface Judged extends Batchable, Measured {}
 export async function judgeRows(
   plan: PredictionPlan,
   trial: RowTrial,
-  endpoint: ManifestEndpoint,
+  endpoint: StdPredictionEndpoint,
 ): Promise<Judged> {
   const { runner, rows } = trial
   const forbidden = endpoint.batch === false
@@ -99,7 +99,7 @@ const NOT_MEASURED: Measured = {
 }
 
 /** A full batch should be done before its permit runs out, unless the manifest wants it so. */
-function limited(judged: Judged, endpoint: ManifestEndpoint): Judged {
+function limited(judged: Judged, endpoint: StdPredictionEndpoint): Judged {
   const { fixedUs, perRowUs } = judged.cost
   if (endpoint.maxRows !== undefined || !judged.batchable || perRowUs === 0) return judged
   const rows = Math.max(1, Math.floor((LIMITS.permitMs * 1_000 - fixedUs) / perRowUs))

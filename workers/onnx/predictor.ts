@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
-import type { EndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
+import type { OnnxEndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { type Parsed, parseBodies } from '../bodies.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
@@ -32,7 +32,7 @@ class TooLate extends Error {}
 export async function openPredictor(
   directory: string,
   generation: Generation,
-  plan: EndpointPlan,
+  plan: OnnxEndpointPlan,
 ): Promise<Predictor> {
   const model = await openModel(join(directory, plan.prediction.model))
   return new Predictor(model, plan, generation)
@@ -50,7 +50,7 @@ export class Predictor {
   #runMs = 0
   #endMs = 0
 
-  constructor(model: Model, plan: EndpointPlan, generation: Generation) {
+  constructor(model: Model, plan: OnnxEndpointPlan, generation: Generation) {
     this.#model = model
     this.#plan = plan.prediction
     this.#rowsMax = plan.prediction.batchable ? plan.prediction.maxRows : 1

@@ -15,6 +15,7 @@ import type { ForgeOutcome } from '../../../admin/contracts.ts'
 import { nowMs } from '../../../core/base/clock.ts'
 import { SILENT } from '../../../core/base/logger.ts'
 import { LIMITS } from '../../../core/config/limits.ts'
+import { NO_RUNTIMES } from '../../tools/runtimes.ts'
 import { until } from '../../tools/waiting.ts'
 
 const GIB = 1024 ** 3
@@ -53,6 +54,7 @@ async function run(program: string, given: RunOptions = {}): Promise<Ran> {
     setpriv: SETPRIV,
     env: { PATH, SWITCHYARD_ADMIN_KEY: 'must not be seen' },
     cores: cpus().length,
+    runtimes: NO_RUNTIMES,
     logger: SILENT,
     ...over,
   })

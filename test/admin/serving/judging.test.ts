@@ -24,7 +24,7 @@ function observed(
 ): ObservedState {
   const one = {
     ...{ serviceId: 's', generationId: 'g', reason: null, threads: 2, threadsLost: 0 },
-    ...{ loadMs: 5, queued: 1, running: 1, stoppedEndpoints: [], hangs: {} },
+    ...{ loadMs: 5, queued: 1, running: 1, stoppedEndpoints: [], hangs: {}, runtimes: [] },
     ...more,
   }
   return { revision, connections: 3, generations: state === null ? [] : [{ ...one, state }] }

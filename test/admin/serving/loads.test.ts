@@ -20,7 +20,7 @@ function observed(states: Readonly<Record<string, GenerationState>>): ObservedSt
   const generations = Object.entries(states).map(([generationId, state]) => ({
     ...{ serviceId: 's', generationId, state, reason: null, threads: 1, threadsLost: 0 },
     ...{ loadMs: state === 'loading' || state === 'draining' ? null : 1, queued: 0, running: 0 },
-    ...{ stoppedEndpoints: [], hangs: {} },
+    ...{ stoppedEndpoints: [], hangs: {}, runtimes: [] },
   }))
   return { revision: 1, connections: 0, generations }
 }

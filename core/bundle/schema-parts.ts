@@ -1,0 +1,14 @@
+/** Pieces that the schemas of the manifest share. */
+
+import { Type } from '@sinclair/typebox'
+import { ID_PATTERN } from '../base/ids.ts'
+
+export const strict = { additionalProperties: false }
+
+export const ENDPOINT_ID = Type.String({ pattern: ID_PATTERN })
+
+/** Path inside the bundle: forward slashes, no leading slash; checked again when unpacking. */
+export const FilePath = Type.String({ minLength: 1, maxLength: 1024 })
+
+/** What Python and R both take as a name. */
+export const NAME_PATTERN = '^[A-Za-z_.][A-Za-z0-9_.]*$'
