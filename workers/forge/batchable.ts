@@ -6,8 +6,8 @@
  */
 
 import type { PredictionPlan, TensorSpec } from '../../core/bundle/plan.ts'
-import type { FeatureMap } from '../onnx/columns.ts'
 import type { Fetched, Tensor } from '../onnx/session.ts'
+import type { FeatureMap } from '../predictions/values.ts'
 import { shapeText } from './inputs.ts'
 import { shortReason } from './reasons.ts'
 import { extremeRow, type RowRunner, type TriedRow, type TriedRows } from './rows.ts'

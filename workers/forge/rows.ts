@@ -8,8 +8,9 @@ import { messageOf } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
 import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { FeaturePlan, PredictionPlan } from '../../core/bundle/plan.ts'
-import { Columns, type FeatureMap } from '../onnx/columns.ts'
+import { Columns } from '../onnx/columns.ts'
 import type { Fetched, Model } from '../onnx/session.ts'
+import type { FeatureMap } from '../predictions/values.ts'
 
 /** A row that the model took, and what it answered to this row alone. */
 export interface TriedRow {

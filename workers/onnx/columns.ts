@@ -4,15 +4,18 @@
  */
 
 import type { Datatype, FeaturePlan, InputPlan, PredictionPlan } from '../../core/bundle/plan.ts'
+import {
+  type FeatureMap,
+  isMissing,
+  isPassable,
+  kindOf,
+  numeric,
+  ownValue,
+  quoted,
+  type RowProblem,
+  truth,
+} from '../predictions/values.ts'
 import { type Feeds, Tensor } from './session.ts'
-
-export type FeatureMap = Readonly<Record<string, unknown>>
-
-/** Why a row is not scored: its caller gets an error, or an answer that says `ignored`. */
-export interface RowProblem {
-  readonly kind: 'error' | 'ignore'
-  readonly detail: string
-}
 
 type NumberArray =
   | Float32Array
@@ -96,10 +99,6 @@ export class Columns {
   }
 }
 
-function ownValue(features: FeatureMap, name: string): unknown {
-  return Object.hasOwn(features, name) ? features[name] : undefined
-}
-
 function slotsOf(input: Input, features: readonly FeaturePlan[]): Slot[] {
   const numbers = input.buffer.kind === 'number' ? input.buffer.data : null
   const [lowest, highest] = rangeOf(input.plan.datatype)
@@ -131,15 +130,6 @@ function fillSlowly(slot: Slot, value: unknown, row: number): RowProblem | null 
   const stored = store(slot, value, row)
   if (stored === null) return null
   return settle(slot, row, stored.unknown ? feature.onUnknown : feature.onInvalid, stored.reason)
-}
-
-/** null and NaN are missing; so is the empty text, where a text is not what is asked for. */
-function isMissing(value: unknown, feature: FeaturePlan): boolean {
-  if (value === undefined || value === null || Number.isNaN(value)) return true
-  if (typeof value === 'function') return true
-  if (typeof value !== 'string' || feature.type === 'string') return false
-  const text = value.trim()
-  return text === '' || text === 'NaN' || text === 'nan'
 }
 
 function settle(slot: Slot, row: number, rule: FeaturePlan['onMissing'], why: string) {
@@ -192,50 +182,13 @@ function storeText(slot: Slot, buffer: Buffer2d, value: unknown, at: number): Re
   return null
 }
 
-/**
- * ONNX Runtime ends a text at its first NUL and replaces lone surrogates: the model would be asked
- * something else than the caller did.
- */
-export function isPassable(text: string): boolean {
-  return !text.includes('\0') && !/\p{Surrogate}/u.test(text)
-}
-
 function refusal(reason: string): Refusal {
   return { unknown: false, reason }
-}
-
-/** A number, or a text that is one; integers beyond 2^53 keep all digits when given as a text. */
-function numeric(value: unknown): number | bigint | null {
-  if (typeof value === 'number') return value
-  if (typeof value !== 'string') return null
-  const text = value.trim()
-  if (/^[+-]?\d{16,20}$/.test(text)) return BigInt(text)
-  return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(text) ? Number(text) : null
-}
-
-function truth(value: unknown): number | null {
-  if (value === true || value === 1) return 1
-  if (value === false || value === 0) return 0
-  if (typeof value !== 'string') return null
-  const text = value.trim().toLowerCase()
-  if (text === 'true' || text === '1') return 1
-  return text === 'false' || text === '0' ? 0 : null
 }
 
 /** A double beyond 2^53 that stands for an integer has lost digits already. */
 function isInteger(value: number | bigint): boolean {
   return typeof value === 'bigint' || Number.isSafeInteger(value)
-}
-
-function kindOf(value: unknown): string {
-  if (typeof value === 'string') return quoted(value)
-  if (Array.isArray(value)) return 'an array'
-  if (typeof value === 'object') return 'an object'
-  return String(value)
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}...` : text)
 }
 
 const FLOAT32_MAX = 3.4028234663852886e38

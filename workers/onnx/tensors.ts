@@ -4,7 +4,8 @@
  */
 
 import type { Datatype, TensorSpec } from '../../core/bundle/plan.ts'
-import { isPassable, NUMBER_ARRAYS, rangeOf } from './columns.ts'
+import { isPassable } from '../predictions/values.ts'
+import { NUMBER_ARRAYS, rangeOf } from './columns.ts'
 import { type Feeds, type Fetched, Tensor } from './session.ts'
 
 /** A tensor that does not fit; the message names the input and the reason. */
