@@ -1,0 +1,69 @@
+/**
+ * Goal: programs written for Dataiku's API node work against this one. Method: its Python client,
+ * unmodified, asks a node that serves one bundle with every endpoint type, and what its methods
+ * return or raise is held against what the examples say. The client comes from a virtual
+ * environment whose interpreter TEST_PYTHON names; `.ci/run` makes it.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { ROOT } from '../../bench/paths.ts'
+import { allTypesBundle } from '../tools/bundles.ts'
+import { Client } from '../tools/client.ts'
+import { startNode } from '../tools/node.ts'
+
+const python = process.env['TEST_PYTHON'] ?? ''
+const LIMIT_MS = 60_000
+
+function whyNot(): string | false {
+  const how = 'TEST_PYTHON must name a Python that has dataiku-api-client'
+  if (!existsSync(python)) return how
+  const { status } = spawnSync(python, ['-c', 'import dataikuapi'])
+  return status === 0 ? false : how
+}
+
+t.test('the unmodified Python client', { skip: whyNot() }, async (t) => {
+  const node = await startNode(t, { env: { SWITCHYARD_PYTHON: '/usr/bin/python3' } })
+  const client = new Client(node)
+  await client.deploy('all', 'v1', allTypesBundle('v1').archive)
+  const script = join(ROOT, 'test/interop/dataiku_client.py')
+  // As its documentation writes the address: with a slash at the end.
+  const asked = spawnSync(python, [script, `${node.url}/`, 'all'], {
+    encoding: 'utf8',
+    timeout: LIMIT_MS,
+  })
+  t.equal(asked.status, 0, asked.stderr)
+  const said = JSON.parse(asked.stdout)
+  t.match(said.run_function, { response: { price: 10.41, currency: 'EUR' } })
+  t.match(said.run_without_arguments, { raised: String, text: /kg/ })
+  t.match(said.run_wrong_argument, { raised: String, text: /colour/ })
+  t.match(said.run_raises, { raised: String, text: /ValueError: kg must be more than 0/ })
+  t.match(said.run_r, { response: { arrives: '2026-12-01', weekday: 2 } })
+  t.match(said.sql_query, {
+    columns: [{ name: 'order_id' }, { name: 'ordered' }, { name: 'total' }],
+    rows: [
+      ['1003', '2026-09-14', '18.4'],
+      ['1007', '2026-11-02', '240.0'],
+    ],
+  })
+  t.match(said.sql_without_parameters, { raised: String, text: /customer/ })
+  t.match(said.lookup_record, { data: { parcels: 48, region: 'west' } })
+  t.match(said.lookup_records, [
+    { data: { depot: 'W1', distance: 12.5 } },
+    { data: { depot: null, distance: null } },
+  ])
+  t.match(said.lookup_missing, { raised: String, text: /nobody/ })
+  t.match(said.predict_record, { result: { prediction: 'late', ignored: false } })
+  t.match(said.predict_records, {
+    results: [{ prediction: 'late' }, { prediction: 'on time' }],
+  })
+  t.match(said.predict_python, { result: { prediction: 'late', ignored: false } })
+  t.match(said.predict_python_records, {
+    results: [{ prediction: 'late' }, { prediction: 'on time' }],
+  })
+  t.ok(Math.abs(said.predict_r.result.prediction - 12.9995) < 1e-3)
+  t.match(said.predict_enriched, { result: { prediction: 'late' } })
+  t.match(said.predict_nan, { result: { prediction: 'late' } })
+})
