@@ -49,7 +49,7 @@ async function byOwnClient(order: LoadOrder): Promise<LoadSample> {
     headers,
     connections,
     seconds,
-    bodies: [order.body],
+    bodies: order.bodies ?? [order.body],
     onAnswer,
   }
   const load =
@@ -84,7 +84,9 @@ async function byAutocannon(order: LoadOrder): Promise<LoadSample> {
     duration: order.seconds ?? 1,
     method: 'POST',
     headers: { 'content-type': 'application/json', ...order.headers },
-    body: order.body,
+    ...(order.bodies === undefined
+      ? { body: order.body }
+      : { requests: order.bodies.map((body) => ({ body })) }),
   })
   const { errors, timeouts, non2xx, mismatches, resets, requests } = result
   const missing = Math.max(0, requests.sent - requests.total - connections)

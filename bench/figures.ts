@@ -6,6 +6,7 @@
 import type { Lineup } from './lineup.ts'
 import { type Figures, figuresOf, type Measurement, pairedRatio, type Tool } from './measure.ts'
 import type { Compared, SwitchTrial } from './trials.ts'
+import type { Pair, TypesTrial } from './types.ts'
 
 const CONNECTIONS = 64
 const ROUNDS_MIN = 5
@@ -32,6 +33,7 @@ export interface Results {
   readonly hop: Compared | null
   readonly tail: (Compared & { readonly ratePerS: number }) | null
   readonly switches: SwitchTrial | null
+  readonly types: TypesTrial | null
 }
 
 /** Which measurements of the rates are meant. */
@@ -49,7 +51,8 @@ export function cellsOf(rates: readonly Measurement[], key: CellKey): Measuremen
 }
 
 export function rowsOf(results: Results): Row[] {
-  return [...rateRows(results), hopRow(results), tailRow(results), switchRow(results)]
+  const all = [...rateRows(results), hopRow(results), tailRow(results), switchRow(results)]
+  return [...all, ...typeRows(results)]
 }
 
 interface Judged {
@@ -170,6 +173,50 @@ function switchRow({ switches }: Results): Row {
   }
   return rowOf({ row: 6, figure, unit: '', gates: true, note }, judged)
 }
+
+/** What endpoints of other types cost, against a model or against how else one would serve them. */
+function typeRows({ types, tool }: Results): Row[] {
+  const sound = (pair: Pair | null | undefined) => pair?.idle === true
+  const row = (text: Omit<RowText, 'unit'>, pair: Pair | null | undefined, bounds: Bounds) =>
+    rowOf(
+      { ...text, unit: '' },
+      { value: pair?.ratio ?? Number.NaN, sound: sound(pair), ...bounds },
+    )
+  const of = (pair: Pair | null | undefined, unit: string) =>
+    `${count(pair?.ours)}${unit} against ${count(pair?.theirs)}${unit}`
+  const [fn, forest, lookup] = [types?.functionP50, types?.forestRate, types?.lookupRate]
+  return [
+    row(
+      {
+        row: 11,
+        figure: 'p50 of a trivial Python function against the model, 1 connection, pinned',
+        note: of(fn, ' µs'),
+      },
+      fn,
+      { must: 2.5, aim: 2, moreIsBetter: false },
+    ),
+    row(
+      {
+        row: 12,
+        figure: `requests/s of a scikit-learn forest against FastAPI, ${CONNECTIONS} connections`,
+        note: `${of(forest, '/s')}, ${tool}`,
+      },
+      forest,
+      { must: 4, aim: 6, moreIsBetter: true },
+    ),
+    row(
+      {
+        row: 13,
+        figure: `requests/s of a lookup in ${count(types?.rows)} rows against the model`,
+        note: `${of(lookup, '/s')}, ${tool}, ${CONNECTIONS} connections`,
+      },
+      lookup,
+      { must: 0.8, aim: 1, moreIsBetter: true },
+    ),
+  ]
+}
+
+type Bounds = Pick<Judged, 'must' | 'aim' | 'moreIsBetter'>
 
 type RunCode = 'PASSED' | 'MISSED' | 'NOISY'
 

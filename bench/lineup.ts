@@ -24,7 +24,7 @@ export interface Lineup {
 
 type LoadShape = Omit<LoadOrder, 'url' | 'headers' | 'body'>
 
-export async function startLineup(): Promise<Lineup> {
+export async function startLineup(python: string): Promise<Lineup> {
   const started: { stop(): Promise<void> }[] = []
   const stop = async () => {
     for (const server of started.reverse()) await server.stop()
@@ -35,7 +35,7 @@ export async function startLineup(): Promise<Lineup> {
     return server
   }
   try {
-    const node = await keep(startNode())
+    const node = await keep(startNode(python))
     const constant = await keep(startConstant(node))
     const model = [join(ROOT, 'bench/models/small.onnx')]
     const start = (name: string) =>

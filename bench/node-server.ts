@@ -20,20 +20,26 @@ export interface NodeServer extends Server {
   readonly headers: Readonly<Record<string, string>>
   /** Makes a generation the active one; returns when the node says it is. */
   switchTo(generation: Generation): Promise<void>
+  /** Makes a service of one generation; the key of `headers` opens it. */
+  deploy(serviceId: string, archive: string): Promise<void>
 }
 
-export async function startNode(): Promise<NodeServer> {
+export async function startNode(python: string): Promise<NodeServer> {
   const home = mkdtempSync(join(tmpdir(), 'switchyard-bench-'))
   const removeHome = () => rmSync(home, { recursive: true, force: true })
   try {
-    return await deployedNode(home, removeHome)
+    return await deployedNode(home, python, removeHome)
   } catch (error) {
     removeHome()
     throw error
   }
 }
 
-async function deployedNode(home: string, removeHome: () => void): Promise<NodeServer> {
+async function deployedNode(
+  home: string,
+  python: string,
+  removeHome: () => void,
+): Promise<NodeServer> {
   const adminKey = `bench-${randomUUID()}`
   const server = await startServer({
     name: 'node',
@@ -45,6 +51,7 @@ async function deployedNode(home: string, removeHome: () => void): Promise<NodeS
       SWITCHYARD_PORT: '0',
       SWITCHYARD_ADMIN_PORT: '0',
       SWITCHYARD_ADMIN_KEY: adminKey,
+      SWITCHYARD_PYTHON: python,
     },
   })
   const stop = () => server.stop().finally(removeHome)
@@ -52,7 +59,13 @@ async function deployedNode(home: string, removeHome: () => void): Promise<NodeS
   try {
     const key = await deploy(admin)
     const headers = { Authorization: `Bearer ${key}` }
-    return { ...server, stop, headers, switchTo: (generation) => switchTo(admin, generation) }
+    return {
+      ...server,
+      stop,
+      headers,
+      switchTo: (generation) => switchTo(admin, generation),
+      deploy: (serviceId, archive) => deployService(admin, serviceId, archive),
+    }
   } catch (error) {
     await stop()
     throw error
@@ -78,7 +91,15 @@ function adminClient(server: Server, key: string): AdminCall {
   }
 }
 
-/** Returns a key that may query the service. */
+async function deployService(admin: AdminCall, serviceId: string, archive: string): Promise<void> {
+  await admin('/services', { serviceId })
+  const form = new FormData()
+  form.append('file', new Blob([readFileSync(archive)]), 'v1.zip')
+  await admin(`/services/${serviceId}/generations`, form)
+  await admin(`/services/${serviceId}/generations/v1/switch`, null)
+}
+
+/** Returns a key that may query all services. */
 async function deploy(admin: AdminCall): Promise<string> {
   await admin('/services', { serviceId: SERVICE })
   for (const generation of GENERATIONS) {

@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util'
 
-const PARTS = ['rates', 'hop', 'tail', 'switches'] as const
+const PARTS = ['rates', 'hop', 'tail', 'switches', 'types'] as const
 export type Part = (typeof PARTS)[number]
 
 export interface BenchOptions {
@@ -12,6 +12,8 @@ export interface BenchOptions {
   readonly seconds: number
   /** Where the JSON goes; null: bench/results/ with the time in its name. */
   readonly json: string | null
+  /** Interpreter of Python endpoints and of their peer; it has scikit-learn and fastapi. */
+  readonly python: string
   readonly help: boolean
 }
 
@@ -20,6 +22,7 @@ const FLAGS = [
   ['--only LIST', `parts to run: ${PARTS.join(',')} (default: all)`],
   ['--connections LIST', 'numbers of connections (default: 1,16,64,256)'],
   ['--seconds N', 'length of one measurement (default: 2, quick: 1)'],
+  ['--python FILE', 'Python with scikit-learn, fastapi and uvicorn, for types (default: python3)'],
   ['--json FILE', 'write the results there instead of bench/results/'],
   ['--help', 'this text'],
 ] as const
@@ -42,13 +45,15 @@ export function parseOptions(argv: readonly string[]): BenchOptions {
       connections: { type: 'string' },
       seconds: { type: 'string' },
       json: { type: 'string' },
+      python: { type: 'string', default: 'python3' },
       help: { type: 'boolean', default: false },
     },
   })
-  const { quick, help } = values
+  const { quick, help, python } = values
   return Object.freeze({
     quick,
     help,
+    python,
     only: partsOf(values.only),
     connections: numbersOf('--connections', values.connections ?? (quick ? '1,64' : '1,16,64,256')),
     seconds: numbersOf('--seconds', values.seconds ?? (quick ? '1' : '2'))[0] ?? 1,

@@ -18,6 +18,7 @@ import { ROOT } from './paths.ts'
 import { figureTable, rateTables } from './table.ts'
 import { isInstalled } from './tools.ts'
 import { hopCost, switchUnderLoad, tailAtRate } from './trials.ts'
+import { typesTrial } from './types.ts'
 
 /** Rows of figures rest on this number of connections; it gets the most rounds. */
 const GATED_CONNECTIONS = 64
@@ -36,7 +37,7 @@ try {
 async function bench(options: BenchOptions): Promise<number> {
   const system = machine()
   const tools: Tool[] = isInstalled('wrk') ? ['autocannon', 'wrk'] : ['autocannon']
-  const lineup = await startLineup()
+  const lineup = await startLineup(options.python)
   stopOnSignal(lineup)
   try {
     console.error('All servers give the same answer. Warming up.')
@@ -77,7 +78,16 @@ async function measureAll(run: Run): Promise<Results> {
   if (hop === null && wants('hop')) console.error('The hop is not measured: taskset is missing.')
   const tail = wants('tail') ? await measuredTail(run, tool, rates) : null
   const switches = wants('switches') ? await switchUnderLoad(lineup, system, SWITCHES) : null
-  return { lineup, tool, rates, hop, tail, switches }
+  const types = wants('types') ? await measuredTypes(run, tool) : null
+  return { lineup, tool, rates, hop, tail, switches, types }
+}
+
+async function measuredTypes({ lineup, system, options }: Run, tool: Tool) {
+  const { seconds, python, quick } = options
+  const trial = { rounds: quick ? ROUNDS.other : ROUNDS.gated, seconds, python, tool }
+  const types = await typesTrial(lineup, system, trial)
+  if (types.lacking !== null) console.error(`Not all types are measured: ${types.lacking}`)
+  return types
 }
 
 /** The tool that the figures rest on gets all rounds at the number of connections they rest on. */
@@ -128,7 +138,7 @@ function footnote(system: Machine): string {
 function report(rows: readonly Row[], results: Results, options: BenchOptions): number {
   const code = codeOf(rows)
   const exitCode = code === 'MISSED' ? 1 : 0
-  const { rates, hop, tail, switches, tool } = results
+  const { rates, hop, tail, switches, types, tool } = results
   const measuredOn = {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
@@ -141,7 +151,10 @@ function report(rows: readonly Row[], results: Results, options: BenchOptions): 
   const name = `${date.replace(/[:.]/g, '-')}.json`
   const file = options.json ?? join(ROOT, 'bench/results', name)
   mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify({ ...content, rates, hop, tail, switches }, null, 2)}\n`)
+  writeFileSync(
+    file,
+    `${JSON.stringify({ ...content, rates, hop, tail, switches, types }, null, 2)}\n`,
+  )
   console.log(`\n${code === 'NOISY' ? 'Noisy, not judged' : code}. Details: ${file}`)
   return exitCode
 }

@@ -10,6 +10,8 @@ export interface LoadOrder {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
+  /** Sent in turn, in place of `body`. */
+  readonly bodies?: readonly string[]
   readonly connections: number
   /** Null: until the message `stop`. Not for autocannon. */
   readonly seconds: number | null

@@ -4,8 +4,9 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { compiled } from './paths.ts'
+import { compiled, ROOT } from './paths.ts'
 
 const READY_MS = 60_000
 const STOP_MS = 20_000
@@ -15,6 +16,8 @@ interface ServerOptions {
   /** Source path of the program, for example `bench/peers/fastify.ts`. */
   readonly script: string
   readonly args?: readonly string[]
+  /** Runs the script; default: Node, which is given its compiled counterpart. */
+  readonly interpreter?: string
   readonly env?: Readonly<Record<string, string>>
 }
 
@@ -34,7 +37,10 @@ interface ReadyLine {
 }
 
 export async function startServer(options: ServerOptions): Promise<Server> {
-  const child = spawn(process.execPath, [compiled(options.script), ...(options.args ?? [])], {
+  const { interpreter, script, args = [] } = options
+  const program = interpreter ?? process.execPath
+  const file = interpreter === undefined ? compiled(script) : join(ROOT, script)
+  const child = spawn(program, [file, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NODE_ENV: 'production', ...options.env },
   })
