@@ -40,6 +40,6 @@ export function runtimeSettings({ config, home, env }: RuntimeSources): RuntimeS
     environment: Object.fromEntries(kept),
     prlimit: findProgram('prlimit', path),
     setpriv: findProgram('setpriv', path),
-    connections: [],
+    connections: config.connections,
   }
 }

@@ -8,7 +8,9 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import { messageOf } from '../base/errors.ts'
+import { readConnections, WrongConnection } from './connections.ts'
 import { allowedText, OPTIONS, type OptionName, type OptionRow } from './options.ts'
+import type { ConnectionSettings } from './runtimes.ts'
 
 type KindValue<Row> = Row extends { kind: 'integer' }
   ? number
@@ -21,7 +23,11 @@ type Values = { readonly [Name in OptionName]: ValueOf<(typeof OPTIONS)[Name]> }
 type Settings = Omit<Values, 'config'>
 
 /** `demo` null: whether the data directory is new decides. */
-export type Config = Omit<Settings, 'threads'> & { readonly threads: number }
+export type Config = Omit<Settings, 'threads'> & {
+  readonly threads: number
+  /** Of the config file only. */
+  readonly connections: readonly ConnectionSettings[]
+}
 
 export type Reading =
   | {
@@ -61,7 +67,9 @@ export function readConfig(sources: ConfigSources): Reading {
     if (flags.kind === 'print') return flags
     return { kind: 'run', config: fill(sources, flags.values), unknown: unknownNames(sources.env) }
   } catch (error) {
-    if (error instanceof WrongSetting) return { kind: 'wrong', line: error.message }
+    if (error instanceof WrongSetting || error instanceof WrongConnection) {
+      return { kind: 'wrong', line: error.message }
+    }
     throw error
   }
 }
@@ -139,9 +147,11 @@ function fill(sources: ConfigSources, flags: Readonly<Record<string, unknown>>):
   }
   const path = read('config', {})
   const file = typeof path === 'string' ? readFileSettings(sources, path) : {}
+  const connections = readConnections(file['connections'], { ...sources, path: String(path) })
   const { config: _config, ...names } = OPTIONS
   const values = Object.keys(names).map((name) => [name, read(name as OptionName, file)])
-  return complete(sources, Object.fromEntries(values) as Settings)
+  const settings = complete(sources, Object.fromEntries(values) as Settings)
+  return Object.freeze({ ...settings, connections })
 }
 
 interface Places {
@@ -205,8 +215,9 @@ function readFileSettings(sources: ConfigSources, path: string): Readonly<Record
     if (name === 'adminKey') {
       throw new WrongSetting(`"adminKey" in ${path}: a secret; set SWITCHYARD_ADMIN_KEY instead`)
     }
-    if (name !== 'config' && name in OPTIONS) continue
+    if (name === 'connections' || (name !== 'config' && name in OPTIONS)) continue
     const known = Object.keys(OPTIONS).filter((other) => other !== 'config' && other !== 'adminKey')
+    known.push('connections')
     throw new WrongSetting(`"${name}" in ${path} is no setting; allowed is ${known.join(', ')}`)
   }
   return { ...parsed }
@@ -221,13 +232,13 @@ function parseFile(sources: ConfigSources, path: string): unknown {
 }
 
 /** Settings that depend on each other or on the machine. */
-function complete(sources: ConfigSources, values: Settings): Config {
+function complete(sources: ConfigSources, values: Settings): Omit<Config, 'connections'> {
   const tls = completeTls(values)
   if (values.port !== 0 && values.port === values.adminPort && values.host === values.adminHost) {
     throw new WrongSetting(`--admin-port: ${values.port} is --port too; allowed are two ports`)
   }
   const threads = values.threads ?? (sources.cores <= 2 ? 1 : 2)
-  return Object.freeze({ ...values, ...tls, threads })
+  return { ...values, ...tls, threads }
 }
 
 type AdminTls = Pick<Settings, 'adminTlsCert' | 'adminTlsKey'>
