@@ -77,6 +77,13 @@ export interface LaneOptions {
   readonly timeoutMs: number
   /** A run may take this long, whatever the node's hangMs says. */
   readonly legalMs: number
+  /**
+   * Its batches compute, so each holds one of the node's permits. False: they wait for a child or a
+   * database, and start whenever the runner has a place.
+   */
+  readonly permit: boolean
+  /** Each request brings along its headers, path and query: the endpoint looks at them. */
+  readonly wantsRequest: boolean
   readonly runner: BatchRunner
   readonly observer: LaneObserver
   /** Called when a request leaves for good, answered or not: the lease on the pool ends. */

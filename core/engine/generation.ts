@@ -284,6 +284,8 @@ export class Generation {
       bytesMax: plan.queue.maxBytes,
       timeoutMs: plan.timeoutMs,
       legalMs: legalMs(plan, verb),
+      permit: true,
+      wantsRequest: false,
       runner: pool,
       observer: this.#deps.recorder.endpoint(serviceId, generationId, plan.id),
       onSettled: this.endLease,

@@ -203,6 +203,8 @@ function newSide(
     bytesMax: 1_000_000,
     timeoutMs: 10_000,
     legalMs: 0,
+    permit: true,
+    wantsRequest: false,
     observer: { answered: () => {}, queuedBatch: () => {}, batch: () => {} },
     onSettled: () => {
       counts.settled += 1
