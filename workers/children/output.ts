@@ -39,13 +39,19 @@ export class Output {
   #lines = 0
   #bytes = 0
   #read = 0
-  #linesDropped = 0
-  #bytesDropped = 0
+  /** Bytes that nobody will see, until that is told. */
+  #dropped = 0
+  #ended: () => void = () => {}
+  /** Settles when nobody can write any more: the child and all that it started. */
+  readonly ended: Promise<void>
 
   constructor({ stream, child, log }: OutputOptions) {
     this.#stream = stream
     this.#child = child
     this.#log = log
+    this.ended = new Promise((resolve) => {
+      this.#ended = resolve
+    })
     stream.on('error', () => {})
     stream.on('close', () => this.#finish())
     stream.on('data', (chunk: Buffer) => this.#take(chunk))
@@ -64,6 +70,10 @@ export class Output {
     if (this.#read > READ_BYTES_PER_S) this.#stream.pause()
     let start = 0
     while (start < chunk.length) {
+      if (this.#isOver()) {
+        this.#drop(chunk.subarray(start))
+        return
+      }
       const newline = chunk.indexOf(NEWLINE, start)
       const end = newline < 0 ? chunk.length : newline
       this.#append(chunk, start, end)
@@ -74,18 +84,24 @@ export class Output {
 
   #append(chunk: Buffer, start: number, end: number): void {
     const room = LINE_BYTES_MAX - this.#line.length
-    const taken = this.#isOver() ? 0 : Math.min(end - start, Math.max(0, room))
+    const taken = Math.min(end - start, Math.max(0, room))
     if (taken > 0) this.#line += this.#decoder.write(chunk.subarray(start, start + taken))
     this.#bytes += taken
-    this.#bytesDropped += end - start - taken
+    this.#dropped += end - start - taken
     if (taken < end - start) this.#isCut = true
+  }
+
+  /** At no cost for each line: there may be millions of them. */
+  #drop(rest: Buffer): void {
+    this.#dropped += rest.length
+    const newline = rest.lastIndexOf(NEWLINE)
+    if (newline >= 0) this.#line = ''
+    this.#isCut = newline < rest.length - 1
   }
 
   #endLine(): void {
     const text = clean(this.#line + this.#decoder.end())
-    const isEmpty = text === ''
-    if (this.#isOver() || (isEmpty && this.#isCut)) this.#linesDropped += 1
-    else if (!isEmpty) {
+    if (text !== '') {
       this.#lines += 1
       this.#log('info', { child: this.#child }, this.#isCut ? `${text} ...` : text)
     }
@@ -120,14 +136,14 @@ export class Output {
     this.#second = null
     if (this.#line !== '') this.#endLine()
     this.#tellDropped()
+    this.#ended()
   }
 
   #tellDropped(): void {
-    if (this.#linesDropped === 0 && this.#bytesDropped === 0) return
-    const dropped = { lines: this.#linesDropped, bytes: this.#bytesDropped }
-    this.#linesDropped = 0
-    this.#bytesDropped = 0
-    this.#log('warn', { child: this.#child, dropped }, 'output beyond the limits was dropped')
+    if (this.#dropped === 0) return
+    const fields = { child: this.#child, bytes: this.#dropped }
+    this.#dropped = 0
+    this.#log('warn', fields, 'output beyond the limits was dropped')
   }
 }
 
