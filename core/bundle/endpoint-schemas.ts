@@ -5,7 +5,7 @@
 
 import { type Static, Type } from '@sinclair/typebox'
 import { FeatureSchema } from './manifest-features.ts'
-import { ENDPOINT_ID, FilePath, NAME_PATTERN, strict } from './schema-parts.ts'
+import { ENDPOINT_ID, FilePath, FUNCTION_PATTERN, NAME_PATTERN, strict } from './schema-parts.ts'
 import { OnLookupProblem } from './table-schema.ts'
 
 const TestQuerySchema = Type.Object(
@@ -110,7 +110,7 @@ export const StdPredictionSchema = Type.Object(
   {
     ...common,
     ...predictionCommon,
-    model: Type.Optional(FilePath),
+    model: FilePath,
     prediction: Type.Optional(Type.Union([...CustomKind.anyOf, Type.Literal('RAW')])),
     outputs: Type.Optional(OutputsSchema),
   },
@@ -201,7 +201,7 @@ export const CustomRPredictionSchema = Type.Object(
     ...predictionCommon,
     ...code,
     function: Type.String({
-      pattern: '^[A-Za-z.][A-Za-z0-9._]*$',
+      pattern: FUNCTION_PATTERN,
       description: 'Name of the function in `file`; features are its named arguments.',
     }),
     prediction: CustomKind,

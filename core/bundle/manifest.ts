@@ -22,7 +22,7 @@ import {
   type StdPredictionEndpoint,
   StdPredictionSchema,
 } from './endpoint-schemas.ts'
-import { FilePath, strict } from './schema-parts.ts'
+import { ENDPOINT_ID, FilePath, strict } from './schema-parts.ts'
 import { TableSchema } from './table-schema.ts'
 
 const Id = Type.String({ pattern: ID_PATTERN })
@@ -39,16 +39,27 @@ export const ENDPOINT_TYPES = [
 ] as const
 export type EndpointType = (typeof ENDPOINT_TYPES)[number]
 
+/** What an endpoint is when aliases are resolved. */
+export type RunType = Exclude<EndpointType, 'R_PREDICTION'>
+
 /** Names that other products use for the same types; read as ours, never written. */
-const TYPE_ALIASES: Readonly<Record<string, EndpointType>> = {
+const TYPE_ALIASES: Readonly<Record<string, RunType>> = {
   PY_FUNCTION: 'PYTHON_FUNCTION',
   DATASETS_LOOKUP: 'DATASET_LOOKUP',
   R_PREDICTION: 'CUSTOM_R_PREDICTION',
 }
 
 /** The name that the admin API emits, or null for a type that nobody knows. */
-export function endpointType(name: string): EndpointType | null {
-  return TYPE_ALIASES[name] ?? ENDPOINT_TYPES.find((type) => type === name) ?? null
+export function endpointType(name: string): RunType | null {
+  return (Object.hasOwn(TYPE_ALIASES, name) ? TYPE_ALIASES[name] : undefined) ?? runType(name)
+}
+
+export const RUN_TYPES: readonly RunType[] = ENDPOINT_TYPES.filter(
+  (type) => type !== 'R_PREDICTION',
+)
+
+function runType(name: string): RunType | null {
+  return RUN_TYPES.find((type) => type === name) ?? null
 }
 
 /** The schema that endpoints of a type are judged by. */
@@ -60,7 +71,15 @@ export const ENDPOINT_SCHEMAS = {
   DATASET_LOOKUP: DatasetLookupSchema,
   R_FUNCTION: RFunctionSchema,
   PYTHON_FUNCTION: PythonFunctionSchema,
-} as const satisfies Record<Exclude<EndpointType, 'R_PREDICTION'>, TObject>
+} as const satisfies Record<RunType, TObject>
+
+/** As above, but each says which names its type has: for editors, and whoever reads the schema. */
+function printed(type: RunType): TObject {
+  const aliases = Object.keys(TYPE_ALIASES).filter((alias) => TYPE_ALIASES[alias] === type)
+  const names = Type.Union([type, ...aliases].map((name) => Type.Literal(name)))
+  const schema = ENDPOINT_SCHEMAS[type]
+  return Type.Object({ ...schema.properties, type: names }, { ...strict, title: type })
+}
 
 const AuthorizationSchema = Type.Object(
   {
@@ -81,37 +100,52 @@ const AuthorizationSchema = Type.Object(
   strict,
 )
 
-export const ManifestSchema = Type.Object(
-  {
-    formatVersion: Type.Literal(1),
-    serviceId: Type.Optional(Id),
-    generationId: Type.Optional(Id),
-    description: Type.Optional(Type.String({ maxLength: 10_000 })),
-    authorization: Type.Optional(
-      Type.Union([Type.Literal('PUBLIC'), Type.Literal('API_KEYS'), AuthorizationSchema], {
-        default: 'API_KEYS',
-      }),
-    ),
-    pool: Type.Optional(
-      Type.Object({ threads: Type.Optional(Type.Integer({ minimum: 1, maximum: 256 })) }, strict),
-    ),
-    python: Type.Optional(
-      Type.Object(
-        {
-          requirements: FilePath,
-          wheels: Type.Optional(
-            Type.String({ maxLength: 1024, description: 'Folder of wheels in the bundle.' }),
-          ),
-        },
-        { ...strict, description: 'A virtual environment, made when the bundle is imported.' },
-      ),
-    ),
-    tables: Type.Optional(Type.Array(TableSchema, { maxItems: 1_000 })),
-    endpoints: Type.Array(Type.Union(Object.values(ENDPOINT_SCHEMAS)), {
-      minItems: 1,
-      maxItems: 1_000,
+/** All but the endpoints. */
+const envelope = {
+  formatVersion: Type.Literal(1),
+  serviceId: Type.Optional(Id),
+  generationId: Type.Optional(Id),
+  description: Type.Optional(Type.String({ maxLength: 10_000 })),
+  authorization: Type.Optional(
+    Type.Union([Type.Literal('PUBLIC'), Type.Literal('API_KEYS'), AuthorizationSchema], {
+      default: 'API_KEYS',
     }),
-  },
+  ),
+  pool: Type.Optional(
+    Type.Object({ threads: Type.Optional(Type.Integer({ minimum: 1, maximum: 256 })) }, strict),
+  ),
+  python: Type.Optional(
+    Type.Object(
+      {
+        requirements: FilePath,
+        wheels: Type.Optional(
+          Type.String({ maxLength: 1024, description: 'Folder of wheels in the bundle.' }),
+        ),
+      },
+      { ...strict, description: 'A virtual environment, made when the bundle is imported.' },
+    ),
+  ),
+  tables: Type.Optional(Type.Array(TableSchema, { maxItems: 1_000 })),
+}
+
+const ENDPOINTS = { minItems: 1, maxItems: 1_000 }
+
+/** An endpoint is judged by the schema of its type, so here it is any object. */
+export const EnvelopeSchema = Type.Object(
+  { ...envelope, endpoints: Type.Array(Type.Object({}), ENDPOINTS) },
+  strict,
+)
+
+/** What every endpoint has, to judge one of no known type. */
+export const AnyEndpointSchema = Type.Object({
+  id: ENDPOINT_ID,
+  type: Type.String(),
+  timeoutMs: StdPredictionSchema.properties.timeoutMs,
+})
+
+/** The whole, for people and editors; equal to the parts that a manifest is judged by. */
+export const ManifestSchema = Type.Object(
+  { ...envelope, endpoints: Type.Array(Type.Union(RUN_TYPES.map(printed)), ENDPOINTS) },
   {
     ...strict,
     $id: 'https://switchyard.invalid/schema/service.json/1',
@@ -120,16 +154,20 @@ export const ManifestSchema = Type.Object(
   },
 )
 
-/** `type` may be an alias; see endpointType(). */
-export type ManifestEndpoint =
-  | StdPredictionEndpoint
-  | CustomPredictionEndpoint
-  | CustomRPredictionEndpoint
-  | SqlQueryEndpoint
-  | DatasetLookupEndpoint
-  | RFunctionEndpoint
-  | PythonFunctionEndpoint
+/** The type's own name, whatever alias the file uses. */
+type Named<Name extends RunType, Endpoint> = Endpoint & { readonly type: Name }
 
-export type Manifest = Omit<Static<typeof ManifestSchema>, 'endpoints'> & {
+export type ManifestEndpoint =
+  | Named<'STD_PREDICTION', StdPredictionEndpoint>
+  | Named<'CUSTOM_PREDICTION', CustomPredictionEndpoint>
+  | Named<'CUSTOM_R_PREDICTION', CustomRPredictionEndpoint>
+  | Named<'SQL_QUERY', SqlQueryEndpoint>
+  | Named<'DATASET_LOOKUP', DatasetLookupEndpoint>
+  | Named<'R_FUNCTION', RFunctionEndpoint>
+  | Named<'PYTHON_FUNCTION', PythonFunctionEndpoint>
+
+export type ManifestEnvelope = Static<typeof EnvelopeSchema>
+
+export type Manifest = Omit<ManifestEnvelope, 'endpoints'> & {
   readonly endpoints: readonly ManifestEndpoint[]
 }

@@ -235,7 +235,8 @@ export interface EnrichPlan {
 
 export interface SqlParameterPlan {
   readonly name: string
-  readonly type: ColumnType
+  /** Null: not declared, so any scalar is passed on. */
+  readonly type: ColumnType | null
 }
 
 export interface SqlPlan {

@@ -12,3 +12,11 @@ export const FilePath = Type.String({ minLength: 1, maxLength: 1024 })
 
 /** What Python and R both take as a name. */
 export const NAME_PATTERN = '^[A-Za-z_.][A-Za-z0-9_.]*$'
+
+/** A function of R. */
+export const FUNCTION_PATTERN = '^[A-Za-z.][A-Za-z0-9._]*$'
+
+export const TABLE_NAME = '^[A-Za-z_][A-Za-z0-9_]{0,62}$'
+
+/** `table`, `schema.table` or `catalog.schema.table`. */
+export const TABLE_FROM = '^[A-Za-z_][A-Za-z0-9_$]*(\\.[A-Za-z_][A-Za-z0-9_$]*){0,2}$'

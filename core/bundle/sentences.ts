@@ -7,10 +7,23 @@ import type { ErrorObject } from 'ajv'
 import type { Fault } from '../base/errors.ts'
 import { ID_PATTERN, ID_RULE } from '../base/ids.ts'
 import { isObject } from '../base/json.ts'
+import { FUNCTION_PATTERN, NAME_PATTERN, TABLE_FROM, TABLE_NAME } from './schema-parts.ts'
+
+/** What is judged, when that is a part of a file. */
+export interface Judged {
+  /** What it is called where it is wrong as a whole. */
+  readonly whole: string
+  /** Its path in the file; '' for the file itself. */
+  readonly base: string
+  /** Whose keys these are, such as the type of an endpoint; '' when there is but one. */
+  readonly owner: string
+  /** More about a key that the owner does not have; null: nothing is known. */
+  readonly elsewhere: (key: string) => string | null
+}
 
 /** `/endpoints/0/id` -> `endpoints[0].id`; '' stands for the whole file. */
-function pathOf(pointer: string): string {
-  let path = ''
+function pathOf(pointer: string, base: string): string {
+  let path = base
   for (const part of pointer.split('/').slice(1)) {
     const key = part.replaceAll('~1', '/').replaceAll('~0', '~')
     path = /^\d+$/.test(key) ? `${path}[${key}]` : join(path, key)
@@ -23,7 +36,12 @@ export function join(path: string, key: string): string {
 }
 
 /** One fault per mistake: what ajv says of the branches of a union is told by the union alone. */
-export function faultsOf(errors: readonly ErrorObject[], whole = 'service.json'): Fault[] {
+export function faultsOf(
+  errors: readonly ErrorObject[],
+  whole = 'service.json',
+  part: Partial<Judged> = {},
+): Fault[] {
+  const judged = { base: '', owner: '', elsewhere: () => null, ...part, whole }
   const unions = errors.filter((error) => error.keyword === 'anyOf')
   const constants = errors.filter((error) => error.keyword === 'const')
   const told = errors.filter(
@@ -31,7 +49,7 @@ export function faultsOf(errors: readonly ErrorObject[], whole = 'service.json')
       !unions.some((union) => isTold(error, union)) &&
       !constants.some((constant) => isImplied(error, constant)),
   )
-  const faults = told.map((error) => faultOf(error, whole))
+  const faults = told.map((error) => faultOf(error, judged))
   const seen = new Set<string>()
   return faults.filter(({ path, reason }) => {
     const key = `${path}\n${reason}`
@@ -67,18 +85,22 @@ function hasObjectBranch(union: ErrorObject): boolean {
   return branchesOf(union).some((branch) => get(branch, 'type') === 'object')
 }
 
-function faultOf(error: ErrorObject, whole: string): Fault {
-  const path = pathOf(error.instancePath)
+function faultOf(error: ErrorObject, judged: Judged): Fault {
+  const path = pathOf(error.instancePath, judged.base)
   const params: unknown = error.params
+  const isWhole = error.instancePath === ''
   if (error.keyword === 'required') {
     const key = String(get(params, 'missingProperty'))
-    return { path: join(path, key), reason: `${key} is required` }
+    const owner = isWhole && judged.owner !== '' ? ` for ${judged.owner}` : ''
+    return { path: join(path, key), reason: `${key} is required${owner}` }
   }
   if (error.keyword === 'additionalProperties') {
     const key = String(get(params, 'additionalProperty'))
-    return { path: join(path, key), reason: unknownKey(key, get(error.parentSchema, 'properties')) }
+    const elsewhere = isWhole ? judged.elsewhere(key) : null
+    const reason = elsewhere ?? unknownKey(key, get(error.parentSchema, 'properties'))
+    return { path: join(path, key), reason }
   }
-  const name = path === '' ? whole : (path.split('.').at(-1) ?? path)
+  const name = isWhole ? judged.whole : (path.split('.').at(-1) ?? path)
   return { path, reason: `${name} ${ruleOf(error)}` }
 }
 
@@ -110,8 +132,17 @@ function ruleOf(error: ErrorObject): string {
   }
 }
 
+/** What a text must be, in words; the one pattern that is not here is that of a digest. */
+const PATTERN_RULES: ReadonlyMap<unknown, string> = new Map([
+  [ID_PATTERN, ID_RULE],
+  [NAME_PATTERN, 'a name of letters, digits, "_" and "." that starts with no digit'],
+  [FUNCTION_PATTERN, 'a name of letters, digits, "_" and "." that starts with a letter'],
+  [TABLE_NAME, 'a name of up to 63 letters, digits and "_" that starts with no digit'],
+  [TABLE_FROM, 'the name of a table, with its schema in front where it needs one'],
+])
+
 function patternRule(pattern: unknown): string {
-  return pattern === ID_PATTERN ? ID_RULE : '64 hexadecimal digits in lower case'
+  return PATTERN_RULES.get(pattern) ?? '64 hexadecimal digits in lower case'
 }
 
 function allowed(union: ErrorObject): string {

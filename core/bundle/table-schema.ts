@@ -1,7 +1,7 @@
 /** Tables of the manifest: what lookups, enrichment and embedded SQL ask. */
 
 import { type Static, Type } from '@sinclair/typebox'
-import { FilePath, strict } from './schema-parts.ts'
+import { FilePath, strict, TABLE_FROM, TABLE_NAME } from './schema-parts.ts'
 
 export const OnLookupProblem = Type.Union(
   [Type.Literal('ERROR'), Type.Literal('IGNORE'), Type.Literal('NULL')],
@@ -22,14 +22,14 @@ const ColumnType = Type.Union([
 
 export const TableSchema = Type.Object(
   {
-    name: Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,62}$' }),
+    name: Type.String({ pattern: TABLE_NAME }),
     file: Type.Optional(FilePath),
     connection: Type.Optional(
       Type.String({ description: 'Named connection of the node, in place of `file`.' }),
     ),
     from: Type.Optional(
       Type.String({
-        pattern: '^[A-Za-z_][A-Za-z0-9_$]*(\\.[A-Za-z_][A-Za-z0-9_$]*){0,2}$',
+        pattern: TABLE_FROM,
         description: 'Table or view behind `connection`; default: `name`.',
       }),
     ),

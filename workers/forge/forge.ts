@@ -15,8 +15,9 @@ import type { AuthorizationPlan, ForgeReport, GenerationPlan } from '../../core/
 import { LIMITS } from '../../core/config/limits.ts'
 import { RUNTIME } from '../onnx/session.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../protocol.ts'
-import { type EndpointForged, forgeEndpoint } from './endpoint.ts'
+import { forgeEndpoint } from './endpoint.ts'
 import { type ModelFile, modelFile } from './model-file.ts'
+import type { EndpointForged } from './task.ts'
 import { type ListedFile, manifestPath, type OnProgress, unpack } from './unpack.ts'
 
 /** What is told before the end. */
@@ -134,7 +135,7 @@ interface Checked {
 
 /** One after the other: two models that load at once would make each other's figures wrong. */
 async function forgeEndpoints(
-  { directory, serviceId }: ForgeRequest,
+  { directory, serviceId, settings }: ForgeRequest,
   { manifest, generationId, files, say }: Checked,
 ): Promise<EndpointForged[]> {
   const sizes = new Map(files.map(({ path, size }) => [path, size]))
@@ -144,7 +145,27 @@ async function forgeEndpoints(
     found.set(model, file)
     return file
   }
-  const common = { directory, files: sizes, serviceId, generationId, modelFile: oncePerModel, say }
+  const prepared = { manifestTables: [], tables: [], environment: null, duckdb: null, made: [] }
+  const context = {
+    serviceId,
+    generationId,
+    directory,
+    tables: [],
+    settings,
+    children: null,
+    report: () => {},
+    log: () => {},
+  }
+  const common = {
+    directory,
+    files: sizes,
+    serviceId,
+    generationId,
+    modelFile: oncePerModel,
+    say,
+    prepared,
+    context,
+  }
   const results: EndpointForged[] = []
   for (const [i, endpoint] of manifest.endpoints.entries()) {
     results.push(await forgeEndpoint({ ...common, endpoint, path: `endpoints[${i}]` }))

@@ -5,7 +5,7 @@
  */
 
 import type { Fault } from '../../core/base/errors.ts'
-import { valueFaults } from '../../core/bundle/check.ts'
+import { valueFaults } from '../../core/bundle/check-features.ts'
 import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { ManifestFeature } from '../../core/bundle/manifest-features.ts'
 import type { Datatype, FeaturePlan, InputPlan, TensorSpec } from '../../core/bundle/plan.ts'

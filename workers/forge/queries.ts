@@ -5,41 +5,115 @@
 
 import type { Fault } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
-import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import { join, shown } from '../../core/bundle/sentences.ts'
-import type { Predictor } from '../onnx/predictor.ts'
+import type { BatchJob, WorkerOutcome } from '../protocol.ts'
 
 export type Tried =
   | { readonly kind: 'answered'; readonly result: unknown }
   | { readonly kind: 'failed'; readonly code: string; readonly detail: string }
 
-const encoder = new TextEncoder()
+/** A runtime, or a predictor: whatever takes jobs. */
+export interface Runs {
+  run(job: BatchJob): Promise<WorkerOutcome>
+}
 
-/** One body of `predict`. */
-export async function tryBody(predictor: Predictor, body: string): Promise<Tried> {
-  const bytes = encoder.encode(body)
-  const ends = Uint32Array.of(bytes.length)
-  const waitUs = new Uint32Array(1)
-  const outcome = await predictor.run({ endpoint: 0, verb: 'single', bytes, ends, waitUs })
-  if (outcome.kind === 'failed') return outcome
-  if (outcome.kind !== 'answers') return { kind: 'failed', code: '', detail: outcome.kind }
-  const failure = outcome.failures?.[0]
+/** The part of an answer that a test query speaks of. */
+export type Part = 'result' | 'response' | 'data' | 'answer'
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+
+/** One body of `predict`, `run`, `query` or `lookup`. */
+export async function tryBody(runs: Runs, body: string, part: Part = 'result'): Promise<Tried> {
+  const [tried] = await tryBodies(runs, [body], part)
+  return tried ?? { kind: 'failed', code: '', detail: 'there is no answer' }
+}
+
+/** Bodies of several callers in one job. */
+export async function tryBodies(
+  runs: Runs,
+  bodies: readonly string[],
+  part: Part = 'result',
+): Promise<readonly Tried[]> {
+  const outcome = await runs.run(jobOf(bodies))
+  if (outcome.kind === 'failed') return bodies.map(() => outcome)
+  if (outcome.kind !== 'answers') {
+    return bodies.map(() => ({ kind: 'failed', code: '', detail: outcome.kind }))
+  }
+  return bodies.map((_, i) => triedOf(outcome, i, part))
+}
+
+/** As if a client had posted them. */
+function jobOf(bodies: readonly string[]): BatchJob {
+  const parts = bodies.map((body) => encoder.encode(body))
+  const ends = new Uint32Array(parts.length)
+  let end = 0
+  for (const [i, { length }] of parts.entries()) {
+    end += length
+    ends[i] = end
+  }
+  const bytes = new Uint8Array(end)
+  for (const [i, one] of parts.entries()) bytes.set(one, (ends[i] ?? 0) - one.length)
+  const requests = bodies.map(() => ({ method: 'POST', path: '', query: '', headers: [] }))
+  const waitUs = new Uint32Array(parts.length)
+  return { endpoint: 0, verb: 'single', bytes, ends, waitUs, requests }
+}
+
+type Answers = Extract<WorkerOutcome, { kind: 'answers' }>
+
+function triedOf(outcome: Answers, index: number, part: Part): Tried {
+  const failure = outcome.failures?.find((one) => one.index === index)
   if (failure !== undefined) return { kind: 'failed', code: failure.code, detail: failure.detail }
-  const answer: unknown = JSON.parse(String(outcome.bodies[0] ?? 'null'))
-  return { kind: 'answered', result: isObject(answer) ? answer['result'] : null }
+  const raw = outcome.raw?.find((one) => one.index === index)
+  if (raw !== undefined) return { kind: 'answered', result: jsonOr(textOf(raw.body)) }
+  const answer: unknown = JSON.parse(textOf(outcome.bodies[index] ?? 'null'))
+  return { kind: 'answered', result: partOf(answer, part) }
+}
+
+function textOf(body: string | Uint8Array): string {
+  return typeof body === 'string' ? body : decoder.decode(body)
+}
+
+/** A function's own bytes may be anything; what is JSON is compared as such. */
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+function partOf(answer: unknown, part: Part): unknown {
+  if (part === 'answer' || !isObject(answer)) return answer
+  if (part !== 'data') return answer[part]
+  const results: unknown = answer['results']
+  const first: unknown = Array.isArray(results) ? results[0] : null
+  if (!isObject(first)) return null
+  return Object.hasOwn(first, 'data') ? first['data'] : first
 }
 
 export interface QueriesRun {
   readonly outcomes: readonly { readonly name: string; readonly passed: boolean }[]
-  /** Bodies that the model answered, whatever was expected of them. */
+  /** Bodies that were answered, whatever was expected of them. */
   readonly answered: readonly string[]
   readonly faults: readonly Fault[]
 }
 
+interface Queried {
+  readonly testQueries?:
+    | readonly {
+        readonly name?: string | undefined
+        readonly q: object
+        readonly expect?: unknown
+      }[]
+    | undefined
+}
+
 export async function runTestQueries(
-  predictor: Predictor,
-  endpoint: StdPredictionEndpoint,
+  runs: Runs,
+  endpoint: Queried,
   path: string,
+  part: Part = 'result',
 ): Promise<QueriesRun> {
   const outcomes: { name: string; passed: boolean }[] = []
   const answered: string[] = []
@@ -48,7 +122,7 @@ export async function runTestQueries(
     const name = query.name ?? `testQueries[${i}]`
     const where = `${path}.testQueries[${i}]`
     const body = JSON.stringify(query.q)
-    const tried = await tryBody(predictor, body)
+    const tried = await tryBody(runs, body, part)
     const found = faultsOf(tried, query.expect, { where, name })
     if (tried.kind === 'answered' && !isIgnored(tried.result)) answered.push(body)
     outcomes.push({ name, passed: found.length === 0 })

@@ -4,12 +4,14 @@
  * then one with many mistakes at once.
  */
 
+import { Ajv } from 'ajv'
 import t from 'tap'
 import {
   type CheckedManifest,
   checkManifest,
   checkManifestText,
 } from '../../../core/bundle/check.ts'
+import { ENDPOINT_TYPES, endpointType, ManifestSchema } from '../../../core/bundle/manifest.ts'
 
 const CONTEXT = {
   serviceId: 'iris',
@@ -158,16 +160,187 @@ t.test('all faults come at once', async (t) => {
   }
 })
 
-t.test('a known type that this node does not run is 422, whatever its own keys are', async (t) => {
-  const raw = manifest({ id: 'sql', type: 'SQL_QUERY', query: 'SELECT 1', model: undefined })
-  const checked = checkManifest(raw, CONTEXT)
-  t.match(checked, { kind: 'invalid', code: 'ERR_ENDPOINT_TYPE' })
-  t.match(lines(checked), [/endpoints\[0\]\.type: endpoint "sql" is a SQL_QUERY/])
-  const alias = checkManifest(manifest({ type: 'PY_FUNCTION' }), CONTEXT)
-  t.match(lines(alias), [/is a PYTHON_FUNCTION/], 'names of other products are known')
-  const both = checkManifest(manifest({ type: 'SQL_QUERY' }, { formatVersion: 3 }), CONTEXT)
-  t.match(both, { code: 'ERR_BUNDLE_INVALID' })
-  t.equal(lines(both).length, 2, 'with a fault of the manifest both are told')
+const CODE_FILES = ['f.py', 'f.R', 'rows.csv', 'rows.parquet', 'requirements.txt', 'wheels/a.whl']
+const ALL = { ...CONTEXT, files: new Set([...CONTEXT.files, ...CODE_FILES]) }
+const TABLES = [
+  { name: 'people', file: 'rows.csv', key: ['id'], columns: { id: 'integer' } },
+  { name: 'remote', connection: 'crm', from: 'public.remote', key: ['a', 'b'] },
+  { name: 'plain', file: 'rows.parquet' },
+]
+
+/** One endpoint of each type; each is right. */
+const EVERY_TYPE: Readonly<Record<string, object>> = {
+  STD_PREDICTION: { model: 'model.onnx' },
+  CUSTOM_PREDICTION: {
+    file: 'f.py',
+    prediction: 'BINARY_CLASSIFICATION',
+    classes: ['no', 'yes'],
+    threshold: 0.4,
+    features: [{ name: 'a', type: 'number' }],
+    enrich: { lookups: [{ table: 'people', key: { id: 'who' }, columns: { name: 'a' } }] },
+  },
+  CUSTOM_R_PREDICTION: { file: 'f.R', function: 'score.row', prediction: 'REGRESSION' },
+  R_PREDICTION: { file: 'f.R', function: 'score', prediction: 'REGRESSION' },
+  PYTHON_FUNCTION: { file: 'f.py', function: 'add', get: true, variables: { A_1: 'x' } },
+  PY_FUNCTION: { file: 'f.py', function: 'add', rawResponse: true, requestMetadata: true },
+  R_FUNCTION: { file: 'f.R', function: 'add', children: 2 },
+  SQL_QUERY: { query: 'SELECT ?', parameters: ['a', { name: 'b', type: 'date' }], commit: true },
+  DATASET_LOOKUP: { lookups: [{ table: 'people' }, { table: 'remote', onMissing: 'NULL' }] },
+  DATASETS_LOOKUP: { lookups: [{ table: 'people', columns: ['name'] }] },
+}
+
+function ofType(type: string, extra: object = {}, outside: object = {}): object {
+  const endpoint = { id: 'e', type, ...EVERY_TYPE[type], ...extra }
+  return { formatVersion: 1, tables: TABLES, ...outside, endpoints: [endpoint] }
+}
+
+t.test('every type and every alias is a manifest, under the name of its type', async (t) => {
+  for (const type of Object.keys(EVERY_TYPE)) {
+    const python = { requirements: 'requirements.txt', wheels: 'wheels/' }
+    const checked = checkManifest(ofType(type, {}, { python }), ALL)
+    t.same(lines(checked), [], type)
+    const [endpoint] = checked.kind === 'valid' ? checked.manifest.endpoints : []
+    t.equal(endpoint?.type, endpointType(type))
+  }
+  t.ok(
+    ENDPOINT_TYPES.every((type) => EVERY_TYPE[type] !== undefined),
+    'no type is left out',
+  )
+})
+
+t.test('each mistake in an endpoint of any type is told in words', async (t) => {
+  const cases: readonly [string, object, string][] = [
+    ['PYTHON_FUNCTION', { function: undefined }, 'function: function is required for PYTHON_FUN'],
+    ['PYTHON_FUNCTION', { function: '1a' }, 'function: function must be a name of letters, digits'],
+    ['PYTHON_FUNCTION', { file: 'g.py' }, 'file: "g.py" is not a file of the bundle; did you mean'],
+    [
+      'PYTHON_FUNCTION',
+      { funktion: 'x' },
+      'funktion: "funktion" is no known key; did you mean "fu',
+    ],
+    [
+      'PYTHON_FUNCTION',
+      { query: 'x' },
+      'query: "query" belongs to SQL_QUERY, not to PYTHON_FUNCTION',
+    ],
+    [
+      'STD_PREDICTION',
+      { function: 'x' },
+      'function: "function" belongs to CUSTOM_R_PREDICTION, R_FUNCTION and PYTHON_FUNCTION, not',
+    ],
+    ['R_FUNCTION', { rawResponse: true }, 'rawResponse: "rawResponse" belongs to PYTHON_FUNCTION'],
+    ['R_FUNCTION', { children: 0 }, 'children: children must be 1 or more, not 0'],
+    ['R_FUNCTION', { variables: { 'a b': 'x' } }, 'variables.a b: "a b" must be a name of letters'],
+    ['R_FUNCTION', { variables: { SWITCHYARD_CHILD: '' } }, 'variables.SWITCHYARD_CHILD: names'],
+    [
+      'R_PREDICTION',
+      { function: '_a' },
+      'function: function must be a name of letters, digits, "_',
+    ],
+    ['CUSTOM_PREDICTION', { prediction: 'RAW' }, 'prediction: prediction must be "BINARY_CLASSIF'],
+    ['CUSTOM_PREDICTION', { class: 3 }, 'class: class must be a text, not 3'],
+    ['CUSTOM_PREDICTION', { dataFolder: 'data' }, 'dataFolder: "data" is not a folder of the bun'],
+    ['CUSTOM_PREDICTION', { classes: undefined }, 'classes: classes is required: the threshold'],
+    ['CUSTOM_PREDICTION', { classes: ['a', 'b', 'c'] }, 'classes: BINARY_CLASSIFICATION has 2'],
+    [
+      'CUSTOM_PREDICTION',
+      { prediction: 'REGRESSION', classes: undefined },
+      'threshold: threshold belongs to BINARY_CLASSIFICATION, not to REGRESSION',
+    ],
+    ['CUSTOM_PREDICTION', { features: [{ name: 'a' }] }, 'features[0].type: type is required for'],
+    [
+      'CUSTOM_R_PREDICTION',
+      { features: [{ name: 'a', type: 'number', input: 'X' }] },
+      'features[0].input: input belongs to STD_PREDICTION',
+    ],
+    [
+      'CUSTOM_R_PREDICTION',
+      { features: [{ name: 'a', type: 'integer', onMissing: 'IMPUTE', value: 1.5 }] },
+      'features[0].value: value must be a whole number',
+    ],
+    ['SQL_QUERY', { query: '' }, 'query: query must not be empty'],
+    ['SQL_QUERY', { parameters: [{ name: 'a', type: 'float' }] }, 'parameters[0].type: type must'],
+    ['SQL_QUERY', { maxRows: 2_000_000 }, 'maxRows: maxRows must be 1000000 or less'],
+    ['DATASET_LOOKUP', { lookups: [] }, 'lookups: lookups must have at least 1 entry'],
+    ['DATASET_LOOKUP', { lookups: [{ table: 'peple' }] }, 'lookups[0].table: "peple" is none of'],
+    ['DATASET_LOOKUP', { lookups: [{ table: 'plain' }] }, 'lookups[0].table: table "plain" has no'],
+    [
+      'DATASET_LOOKUP',
+      { lookups: [{ table: 'remote', key: { c: 'x' } }] },
+      'lookups[0].key.c: "c" is not part of the key of remote, which is "a", "b"',
+    ],
+    [
+      'DATASET_LOOKUP',
+      {
+        lookups: [
+          { table: 'people', columns: ['x'] },
+          { table: 'remote', columns: { y: 'x' } },
+        ],
+      },
+      'lookups[1].columns.y: endpoints[0].lookups[0].columns[0] gives a "x" already',
+    ],
+    ['DATASET_LOOKUP', { lookups: [{ table: 'people', onMissing: 'DROP' }] }, 'lookups[0].onMiss'],
+    [
+      'STD_PREDICTION',
+      { enrich: { lookups: [{ table: 'nobody' }] } },
+      'enrich.lookups[0].table: "nobody" is none of the tables; there are people, remote, plain',
+    ],
+    [
+      'STD_PREDICTION',
+      { prediction: 'RAW', enrich: { lookups: [{ table: 'people' }] } },
+      'enrich: enrich belongs to predictions of rows',
+    ],
+  ]
+  for (const [type, extra, wanted] of cases) {
+    const told = lines(checkManifest(ofType(type, extra), ALL))
+    t.equal(told.length, 1, `one fault for ${JSON.stringify(extra)}: ${told.join(' | ')}`)
+    t.ok(told[0]?.startsWith(`endpoints[0].${wanted}`), `${told[0]} starts with ${wanted}`)
+  }
+})
+
+t.test('tables and the Python environment', async (t) => {
+  const cases: readonly [object, string][] = [
+    [{ name: 'PEOPLE', file: 'rows.csv' }, 'tables[3].name: "PEOPLE" is the name of tables[0] alr'],
+    [{ name: '1a', file: 'rows.csv' }, 'tables[3].name: name must be a name of up to 63 letters'],
+    [{ name: 'x' }, 'tables[3].file: table "x" needs "file", or "connection" to a database'],
+    [{ name: 'x', file: 'rows.csv', connection: 'c' }, 'tables[3].connection: table "x" has a fil'],
+    [{ name: 'x', file: 'rows.csv', from: 'y' }, 'tables[3].from: from belongs to tables with'],
+    [{ name: 'x', file: 'f.py' }, 'tables[3].file: "f.py" must end in .csv, .tsv'],
+    [{ name: 'x', file: 'row.csv' }, 'tables[3].file: "row.csv" is not a file of the bundle; did'],
+    [{ name: 'x', file: 'rows.parquet', delimiter: ';' }, 'tables[3].delimiter: delimiter belong'],
+    [{ name: 'x', connection: 'c', from: 'a b' }, 'tables[3].from: from must be the name of a t'],
+    [{ name: 'x', file: 'rows.csv', key: ['a', 'b', 'a'] }, 'tables[3].key[2]: "a" is there twice'],
+    [{ name: 'x', file: 'rows.csv', columns: { a: 'int' } }, 'tables[3].columns.a: a must be "st'],
+  ]
+  for (const [table, wanted] of cases) {
+    const raw = ofType('SQL_QUERY', {}, { tables: [...TABLES, table] })
+    const told = lines(checkManifest(raw, ALL))
+    t.equal(told.length, 1, told.join(' | '))
+    t.ok(told[0]?.startsWith(wanted), `${told[0]} starts with ${wanted}`)
+  }
+  const python = (value: object) =>
+    lines(checkManifest(ofType('PYTHON_FUNCTION', {}, { python: value }), ALL))
+  t.match(python({ wheels: 'wheels' }), [/^python\.requirements: requirements is required$/])
+  t.match(python({ requirements: 'requirments.txt' }), [/did you mean "requirements\.txt"/])
+  const folder = python({ requirements: 'requirements.txt', wheels: 'wheel' })
+  t.match(folder, [/python\.wheels: "wheel" is not a folder of the bundle; did you mean "wheels"/])
+})
+
+t.test('faults of endpoints, tables and envelope do not hide each other', async (t) => {
+  const raw = ofType('DATASET_LOOKUP', { lookups: [{ table: 'x' }], timeoutMs: 0 }, { pool: 1 })
+  const told = lines(checkManifest(raw, ALL)).join('\n')
+  t.match(told, /pool: pool must be an object/)
+  t.match(told, /endpoints\[0\]\.timeoutMs/)
+  t.notMatch(told, /none of the tables/, 'what nobody can judge is not told')
+})
+
+t.test('the schema that is printed agrees with the check', async (t) => {
+  const validate = new Ajv({ strict: false }).compile(ManifestSchema)
+  for (const type of Object.keys(EVERY_TYPE)) t.ok(validate(ofType(type)), type)
+  t.notOk(validate(ofType('SQL_QUERY', { function: 'x' })), 'a key of another type')
+  t.notOk(validate(ofType('PY_FUNCTION', { type: 'SQL_QUERY' })), 'keys and type belong together')
+  t.notOk(validate(ofType('STD_PREDICTION', { model: undefined })), 'what is required')
+  t.notOk(validate(ofType('FORECAST')))
 })
 
 t.test('texts that are no manifest', async (t) => {

@@ -8,7 +8,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { ManifestEndpoint } from '../../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../../core/bundle/endpoint-schemas.ts'
 import { fit, measureCost } from '../../../workers/forge/cost.ts'
 import { candidateRows } from '../../../workers/forge/rows.ts'
 import { planPrediction } from '../../../workers/forge/signature.ts'
@@ -18,12 +18,17 @@ import { type NodeSpec, onnxModel } from '../../tools/onnx-builder.ts'
 import { classifier, mixedPipeline, regressor, rowDependent } from '../../tools/onnx-models.ts'
 
 /** Judged as the forge judges it. */
-async function judge(t: Test, bytes: Buffer, extra: Partial<ManifestEndpoint> = {}) {
+async function judge(t: Test, bytes: Buffer, extra: Partial<StdPredictionEndpoint> = {}) {
   const home = await mkdtemp(join(tmpdir(), 'switchyard-batchable-'))
   t.teardown(() => rm(home, { recursive: true, force: true }))
   await writeFile(join(home, 'm.onnx'), bytes)
   const model = await openModel(join(home, 'm.onnx'))
-  const endpoint: ManifestEndpoint = { id: 'p', type: 'STD_PREDICTION', model: 'm.onnx', ...extra }
+  const endpoint: StdPredictionEndpoint = {
+    id: 'p',
+    type: 'STD_PREDICTION',
+    model: 'm.onnx',
+    ...extra,
+  }
   const { inputs, outputs } = model
   const signature = { model: 'm.onnx', inputs, outputs, labels: null }
   const trial = await tryAsRows(model, signature, endpoint)

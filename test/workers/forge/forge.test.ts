@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { compiled } from '../../../bench/paths.ts'
-import type { EndpointPlan } from '../../../core/bundle/plan.ts'
+import type { EndpointPlan, OnnxEndpointPlan } from '../../../core/bundle/plan.ts'
 import { tryBody } from '../../../workers/forge/queries.ts'
 import { openPredictor } from '../../../workers/onnx/predictor.ts'
 import { type ForgeRun, type ForgeRunOptions, runForge } from '../../tools/forge-child.ts'
@@ -57,8 +57,13 @@ function refusal({ verdict, exitCode }: ForgeRun): {
   return { code: verdict.code, told, exitCode }
 }
 
+function onnx(plan: EndpointPlan | undefined): OnnxEndpointPlan {
+  if (plan?.type !== 'STD_PREDICTION') throw new Error(`no model: ${plan?.type}`)
+  return plan
+}
+
 /** Answers of the plan that came out, given as workers give them. */
-async function answers(done: ForgeRun, plan: EndpointPlan, bodies: readonly object[]) {
+async function answers(done: ForgeRun, plan: OnnxEndpointPlan, bodies: readonly object[]) {
   const predictor = await openPredictor(
     done.directory,
     { serviceId: 'demo', generationId: 'v1' },
@@ -159,7 +164,7 @@ t.test('what the manifest says is in the plan', async (t) => {
 
 t.test('a row-dependent model is served row by row', async (t) => {
   const { plan, report } = forged(await run(t, bundleEntries(rowDependent(1))))
-  t.match(plan.endpoints[0]?.prediction, { kind: 'REGRESSION', batchable: false, maxRows: 1 })
+  t.match(onnx(plan.endpoints[0]).prediction, { kind: 'REGRESSION', batchable: false, maxRows: 1 })
   t.match(report.endpoints[0]?.batchReason, /changes with the other rows/)
 })
 
@@ -263,7 +268,8 @@ t.test('bundles that never reach a model', async (t) => {
   const missing = refusal(await run(t, bundleEntries(model).slice(1)))
   t.match(missing, { code: 'ERR_BUNDLE_INVALID', told: [/service\.json/] })
   const sql = refusal(await run(t, bundleEntries(model, { type: 'SQL_QUERY' })))
-  t.match(sql, { code: 'ERR_ENDPOINT_TYPE', told: [/"predict" is a SQL_QUERY/] })
+  const wrong = [/query is required for SQL_QUERY/, /"model" belongs to STD_PREDICTION, not to SQL/]
+  t.match(sql, { code: 'ERR_BUNDLE_INVALID', told: wrong })
   const unnamed = refusal(await run(t, bundleEntries(model), { fileName: 'my model.zip' }))
   t.match(unnamed, { code: 'ERR_BUNDLE_INVALID', told: [/\?generationId=/] })
   const evil = refusal(await run(t, [...bundleEntries(model), { name: '../evil', data: 'x' }]))
@@ -354,13 +360,12 @@ t.test('the real models', real, async (t) => {
   ]
   for (const path of raw) {
     const done = await run(t, bundleEntries(realModel(path)))
-    const [plan] = forged(done).plan.endpoints
-    t.match(plan?.prediction, { kind: 'RAW', batchable: false, maxRows: 1 }, path)
-    t.equal(plan?.warmUp.length, 1, `${path} has a warm-up`)
+    const plan = onnx(forged(done).plan.endpoints[0])
+    t.match(plan.prediction, { kind: 'RAW', batchable: false, maxRows: 1 }, path)
+    t.equal(plan.warmUp.length, 1, `${path} has a warm-up`)
   }
   const texts = await run(t, bundleEntries(realModel('triton_simple/simple_string.onnx')))
-  const [plan] = forged(texts).plan.endpoints
-  if (plan === undefined) throw new Error('no endpoint')
+  const plan = onnx(forged(texts).plan.endpoints[0])
   const row = Array.from({ length: 16 }, (_, i) => String(i))
   const [sum] = await answers(texts, plan, [{ features: { INPUT0: [row], INPUT1: [row] } }])
   t.match(sum, { outputs: { OUTPUT0: { datatype: 'string', shape: [1, 16], data: ['0', '2'] } } })
@@ -373,8 +378,7 @@ t.test('the forest with ZipMap left on answers its probabilities', real, async (
   const forest = bundleEntries(realModel('sklearn_randomforest/sklearn_randomforest.onnx'))
   const done = await run(t, forest)
   const { plan, report } = forged(done)
-  const [endpoint] = plan.endpoints
-  if (endpoint === undefined) throw new Error('no endpoint')
+  const endpoint = onnx(plan.endpoints[0])
   t.match(endpoint.prediction, {
     kind: 'MULTICLASS',
     model: 'model.onnx.switchyard.onnx',

@@ -4,7 +4,7 @@
  */
 
 import t from 'tap'
-import type { ManifestEndpoint } from '../../../core/bundle/manifest.ts'
+import type { StdPredictionEndpoint } from '../../../core/bundle/endpoint-schemas.ts'
 import type { TensorSpec } from '../../../core/bundle/plan.ts'
 import { planInputs } from '../../../workers/forge/inputs.ts'
 import { completeShapes } from '../../../workers/forge/shapes.ts'
@@ -12,7 +12,7 @@ import { planPrediction } from '../../../workers/forge/signature.ts'
 import { Tensor } from '../../../workers/onnx/session.ts'
 
 type Shape = TensorSpec['shape']
-type Extra = Partial<ManifestEndpoint>
+type Extra = Partial<StdPredictionEndpoint>
 
 function spec(name: string, datatype: TensorSpec['datatype'], shape: Shape): TensorSpec {
   return { name, datatype, shape }
@@ -30,7 +30,7 @@ interface Model {
 }
 
 function plan({ inputs = X4, outputs, labels }: Model, extra: Extra = {}) {
-  const endpoint: ManifestEndpoint = { id: 'p', type: 'STD_PREDICTION', model: 'm', ...extra }
+  const endpoint: StdPredictionEndpoint = { id: 'p', type: 'STD_PREDICTION', model: 'm', ...extra }
   const signature = { model: 'm', inputs, outputs, labels: labels ?? null }
   return planPrediction(signature, endpoint, 'endpoints[0]')
 }
@@ -310,7 +310,8 @@ t.test('shapes that the model leaves open are completed by runs', async (t) => {
 })
 
 t.test("features that share the name of an object's own are ordinary", async (t) => {
-  const endpoint = { id: 'p', type: 'STD_PREDICTION', features: [{ name: '__proto__' }] }
+  const given = [{ name: '__proto__' }]
+  const endpoint = { id: 'p', type: 'STD_PREDICTION', model: 'm', features: given }
   const { features, faults } = planInputs([spec('X', 'float32', [null, 1])], endpoint, 'e')
   t.same([features[0]?.name, faults.length], ['__proto__', 0])
 })
