@@ -25,6 +25,8 @@ export type SpawnRequest = Extract<ToSpawner, { kind: 'spawn' }>
 export interface ChildOptions {
   readonly request: SpawnRequest
   readonly settings: RuntimeSettings
+  /** Of its folder and its mark. */
+  readonly prefix: string
   readonly tell: (message: FromSpawner) => void
   readonly sweeper: Sweeper
   readonly guard: Guard
@@ -56,11 +58,11 @@ export class Child {
   }
 
   async #live(): Promise<void> {
-    const { request, settings, sweeper, tell, failed } = this.#options
+    const { request, prefix, sweeper, tell, failed } = this.#options
     let folder: WorkingFolder | null = null
     let how: string
     try {
-      folder = await makeWorkingFolder(settings.runDirectory, request.spec.directory)
+      folder = await makeWorkingFolder(prefix, request.spec.directory)
       how = await this.#run(folder)
     } catch (error) {
       how = `it cannot be started: ${messageOf(error)}`

@@ -13,6 +13,8 @@ import { Child, type SpawnRequest } from './child.ts'
 import { Guard } from './guard.ts'
 import type { FromSpawner, RuntimeStatus, ToSpawner } from './spec.ts'
 import { Sweeper } from './survivors.ts'
+import { watchOver } from './watchdog.ts'
+import { folderPrefix } from './working-folder.ts'
 
 /** Longest wait for children that were killed; one that hangs in the kernel is left to it. */
 const CLOSE_MS = 2_000
@@ -34,11 +36,14 @@ export class Spawner {
   readonly #live = new Set<Child>()
   readonly #sweeper = new Sweeper()
   readonly #guard = new Guard()
+  readonly #prefix: string
+  #unwatch: (() => void) | null = null
   #closed = false
 
   constructor({ settings, logger }: SpawnerOptions) {
     this.#settings = settings
     this.#logger = logger
+    this.#prefix = folderPrefix(settings.runDirectory)
   }
 
   /**
@@ -67,9 +72,11 @@ export class Spawner {
       queueMicrotask(() => tell({ kind: 'exited', id: request.id, how: 'the node stops' }))
       return { kill() {}, gone: Promise.resolve() }
     }
+    this.#unwatch ??= watchOver(this.#prefix, this.#settings.environment['PATH'])
     const child = new Child({
       request,
       settings: this.#settings,
+      prefix: this.#prefix,
       tell,
       sweeper: this.#sweeper,
       guard: this.#guard,
@@ -91,6 +98,7 @@ export class Spawner {
     })
     await Promise.race([late, Promise.allSettled([...this.#live].map((child) => child.gone))])
     clearTimeout(timer)
+    this.#unwatch?.()
   }
 }
 

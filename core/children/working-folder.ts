@@ -17,16 +17,16 @@ export interface WorkingFolder {
   readonly temporary: string
 }
 
-/** Folders and marks of one process start with this, so that its leftovers can be told apart. */
-export function folderPrefix(runDirectory: string, pid: number): string {
-  return join(runDirectory, `${pid}-`)
+/** Folders and marks of one run of the program start with this; process ids come again. */
+export function folderPrefix(runDirectory: string): string {
+  return join(runDirectory, `${process.pid}-${randomBytes(4).toString('hex')}-`)
 }
 
 export async function makeWorkingFolder(
-  runDirectory: string,
+  prefix: string,
   generation: string,
 ): Promise<WorkingFolder> {
-  const root = folderPrefix(runDirectory, process.pid) + randomBytes(8).toString('hex')
+  const root = prefix + randomBytes(8).toString('hex')
   const folder = {
     root,
     work: join(root, 'work'),
