@@ -100,6 +100,7 @@ class ServingNode {
       threadsMax: cores,
       permits: cores,
       hangMs: config.hangMs,
+      runtimes: config.runtimes,
       witness: witnessFile === null ? null : WitnessFile.open(witnessFile, logger),
       onChange: () => this.#observeSoon(),
     })
@@ -161,6 +162,7 @@ class ServingNode {
     while (this.#engine.scheduler.running > 0 && nowMs() < deadlineMs) await sleep(POLL_MS)
     this.#channel.send({ kind: 'drained', delta: this.#delta() })
     const closed = await Promise.race([this.#engine.close(), this.#closeTooLate(deadlineMs)])
+    await this.#engine.endChildren()
     this.#logger.info({ closed }, 'serving has ended')
     await sleep(POLL_MS)
     // A thread inside a model would abort an ordinary exit half-way; so does a closed terminal.

@@ -11,6 +11,8 @@ import type {
   ObservedGeneration,
   StoppedEndpoint,
 } from '../channel/messages.ts'
+import { Spawner } from '../children/spawner.ts'
+import type { RuntimeSettings } from '../config/runtimes.ts'
 import { type RunWitness, Scheduler } from '../dispatch/scheduler.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 import { Generation, type GenerationDeps } from './generation.ts'
@@ -26,6 +28,8 @@ export interface EngineOptions {
   readonly threadsMax: number
   readonly permits: number
   readonly hangMs: number
+  /** For endpoints that are no ONNX model. */
+  readonly runtimes: RuntimeSettings
   /** Notes which endpoints are inside a run; null: nobody asked for that. */
   readonly witness: RunWitness | null
   /** The observed state has changed. */
@@ -36,6 +40,7 @@ export class Engine {
   readonly scheduler: Scheduler
   readonly #options: EngineOptions
   readonly #deps: GenerationDeps
+  readonly #spawner: Spawner
   readonly #held = new Map<string, Generation>()
   readonly #leaving = new Set<Generation>()
   readonly #retries = new WeakSet<Generation>()
@@ -46,12 +51,16 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options
-    const { permits, hangMs, logger, witness, recorder, defaultThreads, threadsMax } = options
+    const { permits, hangMs, logger, witness, recorder, runtimes: settings } = options
+    const { defaultThreads, threadsMax } = options
+    const spawner = new Spawner({ settings, logger })
+    this.#spawner = spawner
     this.scheduler = new Scheduler({ permits, hangMs, logger, witness })
     const onChange = () => this.#changed()
     const threads = { defaultThreads, threadsMax }
     const hangs = new Map<string, number>()
-    this.#deps = { scheduler: this.scheduler, recorder, logger, ...threads, hangs, onChange }
+    const ours = { settings, spawner, hangs, onChange }
+    this.#deps = { scheduler: this.scheduler, recorder, logger, ...threads, ...ours }
   }
 
   get routing(): Routing {
@@ -97,6 +106,14 @@ export class Engine {
     this.#held.clear()
     await Promise.all(generations.map((generation) => this.#drain(generation)))
     return true
+  }
+
+  /**
+   * Whatever close() has come to, no child outlives the process: where it did not end them these
+   * are killed, and their callers have had their answers.
+   */
+  endChildren(): Promise<void> {
+    return this.#spawner.close()
   }
 
   #hold(key: string, next: DesiredGeneration): void {

@@ -12,7 +12,7 @@ import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { refKey } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
-import type { Verb } from '../bundle/kinds.ts'
+import { PATH_VERBS, type PoolKind, type Verb } from '../bundle/kinds.ts'
 import type { EndpointPlan } from '../bundle/plan.ts'
 import type {
   DesiredGeneration,
@@ -20,11 +20,13 @@ import type {
   ObservedGeneration,
   StoppedEndpoint,
 } from '../channel/messages.ts'
-import { LIMITS } from '../config/limits.ts'
-import { Lane } from '../dispatch/lane.ts'
+import type { Spawner } from '../children/spawner.ts'
+import type { RuntimeSettings } from '../config/runtimes.ts'
+import { type BatchRunner, Lane } from '../dispatch/lane.ts'
 import type { Scheduler } from '../dispatch/scheduler.ts'
 import type { Recorder } from '../metrics/recorder.ts'
-import { Pool } from './pool.ts'
+import { laneShape } from './lane-shape.ts'
+import { Pools } from './pools.ts'
 
 const NEXT: Readonly<Record<GenerationState, readonly GenerationState[]>> = {
   loading: ['warm', 'failed', 'draining'],
@@ -35,9 +37,6 @@ const NEXT: Readonly<Record<GenerationState, readonly GenerationState[]>> = {
   failed: ['draining'],
 }
 
-/** A run hangs that takes this many times what the longest took in the forge. */
-const WORST_BATCHES = 10
-
 /** What a generation needs from its process. */
 export interface GenerationDeps {
   readonly scheduler: Scheduler
@@ -45,6 +44,9 @@ export interface GenerationDeps {
   readonly logger: Logger
   readonly defaultThreads: number
   readonly threadsMax: number
+  readonly settings: RuntimeSettings
+  /** Starts the children of all generations. */
+  readonly spawner: Spawner
   /**
    * Hung runs by "service/generation/endpoint", since the process started. They outlive the
    * Generation that had them: a count that fell when a failed one is loaded again would hide the
@@ -60,7 +62,8 @@ export type StoppedCauses = ReadonlyMap<string, StoppedEndpoint['cause']>
 
 const REFUSALS = { hangs: 'ERR_ENDPOINT_HANGS', crashes: 'ERR_ENDPOINT_CRASHES' } as const
 
-type EndpointLanes = Readonly<Record<Verb, Lane>>
+/** Only the verbs that the endpoint's type has. */
+type EndpointLanes = Readonly<Partial<Record<Verb, Lane>>>
 
 export class Generation {
   readonly desired: DesiredGeneration
@@ -70,7 +73,7 @@ export class Generation {
   #stopped: StoppedCauses = new Map()
   #state: GenerationState = 'loading'
   #reason: string | null = null
-  #pool: Pool | null = null
+  #pools: Pools | null = null
   #loadMs: number | null = null
   #leases = 0
   #whenIdle: (() => void) | null = null
@@ -116,26 +119,34 @@ export class Generation {
   async load(): Promise<void> {
     // Dropped while it waited for its turn: there is nothing to load any more.
     if (this.#state !== 'loading') return this.#settleIfIdle()
-    const { serviceId, generationId, directory, plan, damaged } = this.desired
+    const { damaged } = this.desired
     const startMs = nowMs()
     try {
       if (damaged !== undefined) throw new AppError('ERR_LOAD_FAILED', damaged)
-      const pool = await Pool.start({
-        setup: { serviceId, generationId, directory, plan },
-        threads: Math.min(plan.threads ?? this.#deps.defaultThreads, this.#deps.threadsMax),
-        logger: this.#deps.logger,
-        onThread: () => this.#deps.scheduler.threadIsFree(),
-        onDown: (reason) => this.#fail(reason),
-      })
-      this.#pool = pool
+      const pools = await this.#startPools()
+      this.#pools = pools
       this.#loadMs = nowMs() - startMs
-      this.#makeLanes(pool)
+      this.#makeLanes(pools)
       // Dropped while it loaded: drain() waits for this.
       if (this.#state === 'loading') this.moveTo('warm')
     } catch (error) {
       this.#fail(messageOf(error))
     }
     this.#settleIfIdle()
+  }
+
+  #startPools(): Promise<Pools> {
+    const { serviceId, generationId, directory, plan } = this.desired
+    const { settings, spawner, logger, scheduler, defaultThreads, threadsMax } = this.#deps
+    return Pools.start({
+      setup: { serviceId, generationId, directory, plan, settings },
+      threads: Math.min(plan.threads ?? defaultThreads, threadsMax),
+      spawner,
+      logger,
+      onThread: () => scheduler.threadIsFree(),
+      onStatus: () => this.#deps.onChange(),
+      onDown: (reason) => this.#fail(reason),
+    })
   }
 
   moveTo(next: GenerationState): void {
@@ -171,7 +182,7 @@ export class Generation {
         this.#whenIdle = resolve
       })
     }
-    await this.#pool?.close()
+    await this.#pools?.close()
     const { serviceId, generationId } = this.desired
     this.#deps.recorder.forget(serviceId, generationId)
     if (this.#state === 'draining') this.moveTo('closed')
@@ -184,13 +195,14 @@ export class Generation {
       generationId: this.desired.generationId,
       state: this.#state,
       reason: this.#reason,
-      threads: this.#pool?.threads ?? 0,
-      threadsLost: this.#pool?.lostThreads ?? 0,
+      threads: this.#pools?.threads ?? 0,
+      threadsLost: this.#pools?.lostThreads ?? 0,
       loadMs: this.#loadMs,
       queued: lanes.reduce((sum, lane) => sum + lane.waiting, 0),
       running: this.#leases,
       stoppedEndpoints: this.endpointIds.filter((endpointId) => this.#stopped.has(endpointId)),
       hangs: this.#observeHangs(),
+      runtimes: this.#pools?.statuses ?? [],
     }
   }
 
@@ -206,8 +218,8 @@ export class Generation {
   }
 
   /** A run of this endpoint is so old that its thread counts as lost. */
-  #hangs(endpointId: string): void {
-    this.#pool?.threadHangs()
+  #hangs(endpointId: string, pool: PoolKind): void {
+    this.#pools?.threadHangs(pool)
     const { hangs, logger, onChange } = this.#deps
     const subject = this.#subject(endpointId)
     const count = (hangs.get(subject) ?? 0) + 1
@@ -229,8 +241,8 @@ export class Generation {
     return `${refKey(this.desired)}/${endpointId}`
   }
 
-  #hangEnded(): void {
-    this.#pool?.threadIsBack()
+  #hangEnded(pool: PoolKind): void {
+    this.#pools?.threadIsBack(pool)
     this.#deps.onChange()
   }
 
@@ -259,43 +271,43 @@ export class Generation {
     this.#whenIdle = null
   }
 
-  #makeLanes(pool: Pool): void {
+  #makeLanes(pools: Pools): void {
     for (const [index, plan] of this.desired.plan.endpoints.entries()) {
-      this.#lanes.set(plan.id, {
-        single: this.#makeLane(pool, plan, index, 'single'),
-        multi: this.#makeLane(pool, plan, index, 'multi'),
-      })
+      const pool = pools.kindOf(plan)
+      const runner = pools.runnerOf(plan)
+      const lanes = PATH_VERBS[plan.type].map(
+        ([, verb]) => [verb, this.#makeLane({ plan, index, pool, runner }, verb)] as const,
+      )
+      this.#lanes.set(plan.id, Object.fromEntries(lanes))
     }
     this.stopEndpoints(this.#stopped)
   }
 
-  #makeLane(pool: Pool, plan: EndpointPlan, endpoint: number, verb: Verb): Lane {
+  #makeLane({ plan, index, pool, runner }: Placed, verb: Verb): Lane {
     const { serviceId, generationId } = this.desired
     const subject = this.#subject(plan.id)
-    const serial = verb === 'multi' || !plan.prediction.batchable
     return new Lane({
       name: `${subject} (${verb})`,
       subject,
-      endpoint,
+      endpoint: index,
       verb,
-      serial,
-      batchMax: serial ? LIMITS.batchRowsMax : plan.prediction.maxRows,
+      ...laneShape(plan, verb, pool),
       requestsMax: plan.queue.maxRequests,
       bytesMax: plan.queue.maxBytes,
       timeoutMs: plan.timeoutMs,
-      legalMs: legalMs(plan, verb),
-      permit: true,
-      wantsRequest: false,
-      runner: pool,
+      runner,
       observer: this.#deps.recorder.endpoint(serviceId, generationId, plan.id),
       onSettled: this.endLease,
-      onHang: () => this.#hangs(plan.id),
-      onHangEnded: () => this.#hangEnded(),
+      onHang: () => this.#hangs(plan.id, pool),
+      onHangEnded: () => this.#hangEnded(pool),
     })
   }
 }
 
-/** A run of many rows goes on until its caller's time is up, and then ends its current batch. */
-function legalMs({ worstBatchMs, timeoutMs }: EndpointPlan, verb: Verb): number {
-  return WORST_BATCHES * worstBatchMs + (verb === 'multi' ? timeoutMs : 0)
+/** An endpoint and where it runs. */
+interface Placed {
+  readonly plan: EndpointPlan
+  readonly index: number
+  readonly pool: PoolKind
+  readonly runner: BatchRunner
 }

@@ -1,31 +1,16 @@
 /**
- * The threads of one loaded generation, and the one importer of Piscina.
+ * The threads of one loaded generation that compute: models, and look-ups in tables on disk.
  *
- * A fixed number of threads, all loaded and warmed before the pool counts as started: Piscina adds
- * no thread to a pool that is only handed what is free. A thread is never terminated while it runs:
- * that would end the process. So no `signal`, and no destroy() before every thread has released its
- * models.
+ * All are loaded and warmed before the pool counts as started, and each runs one batch at a time.
  */
 
-import { extname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Piscina } from 'piscina'
 import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
-import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
-
-/** A pool that lost this many threads within CRASH_WINDOW_MS is given up. */
-const CRASHES_MAX = 3
-const CRASH_WINDOW_MS = 30_000
-const BACK_OFF_MS = 250
-
-/** Compiled, the worker is a .js file; run from source it is a .ts file, as this one. */
-const WORKER_URL = new URL(
-  `../../workers/worker${extname(new URL(import.meta.url).pathname)}`,
-  import.meta.url,
-)
+import { Crashes } from './crashes.ts'
+import { Threads } from './threads.ts'
 
 export interface PoolOptions {
   readonly setup: WorkerSetup
@@ -39,39 +24,18 @@ export interface PoolOptions {
 
 export class Pool {
   readonly threads: number
-  readonly #piscina: Piscina
+  readonly #workers: Threads
   readonly #options: PoolOptions
+  readonly #crashes = new Crashes()
   #free = 0
   #lost = 0
-  #running = 0
-  #whenQuiet: (() => void) | null = null
-  #crashesMs: number[] = []
   #down = false
-  /** Each fails one task that was sent and has no answer yet. */
-  readonly #strands = new Set<(reason: Error) => void>()
 
   private constructor(options: PoolOptions) {
     this.#options = options
     this.threads = options.threads
-    this.#piscina = new Piscina({
-      filename: WORKER_URL.href,
-      workerData: options.setup,
-      minThreads: options.threads,
-      maxThreads: options.threads,
-      concurrentTasksPerWorker: 1,
-      // Only what a thread is free for is handed over; the lanes are the queue.
-      maxQueue: options.threads,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'sync',
-      recordTiming: false,
-      workerHistogram: false,
-      env: {},
-    })
-    // A late failure inside a thread arrives here; without a listener it would end the process.
-    this.#piscina.on('error', (error: unknown) => {
-      options.logger.error({ err: error }, 'a worker thread failed outside a task')
-      this.#failStranded(messageOf(error))
-    })
+    const { setup, threads, logger } = options
+    this.#workers = new Threads({ setup, threads, tasksPerThread: 1, atomics: 'sync', logger })
   }
 
   /** Settles when every thread has loaded all models and run each once. */
@@ -100,7 +64,7 @@ export class Pool {
     assert(this.#free > 0, 'a batch is handed over only when a thread is free')
     this.#free -= 1
     try {
-      const outcome = await this.#send({ kind: 'batch', job }, [bufferOf(job)])
+      const outcome = await this.#workers.sendBatch(job)
       this.#free += 1
       return outcome
     } catch (error) {
@@ -123,17 +87,13 @@ export class Pool {
    */
   async close(): Promise<void> {
     this.#down = true
-    if (this.#running > 0) {
-      await new Promise<void>((resolve) => {
-        this.#whenQuiet = resolve
-      })
-    }
+    await this.#workers.quiet()
     try {
       await this.#onEachThread({ kind: 'release' })
     } catch (error) {
       this.#options.logger.warn({ reason: messageOf(error) }, 'a thread could not release')
     }
-    await this.#piscina.destroy()
+    await this.#workers.end()
   }
 
   async #loadAll(): Promise<void> {
@@ -154,34 +114,9 @@ export class Pool {
    * when all have ended: the caller may end the threads then.
    */
   async #onEachThread(task: WorkerTask): Promise<WorkerOutcome[]> {
-    const sent = Array.from({ length: this.threads }, () => this.#send(task, []))
+    const sent = Array.from({ length: this.threads }, () => this.#workers.send(task))
     await Promise.allSettled(sent)
     return Promise.all(sent)
-  }
-
-  async #send(task: WorkerTask, transferList: ArrayBuffer[]): Promise<WorkerOutcome> {
-    this.#running += 1
-    let strand: (reason: Error) => void = () => {}
-    try {
-      return await new Promise<WorkerOutcome>((resolve, reject) => {
-        strand = reject
-        this.#strands.add(reject)
-        this.#piscina.run(task, { transferList }).then(resolve, reject)
-      })
-    } finally {
-      this.#strands.delete(strand)
-      this.#running -= 1
-      if (this.#running === 0) this.#whenQuiet?.()
-    }
-  }
-
-  /**
-   * Piscina keeps a task for a thread to come, but starts none after one that could not even begin,
-   * for want of memory or files: such a task would wait for ever.
-   */
-  #failStranded(reason: string): void {
-    if (this.#piscina.threads.length > 0) return
-    for (const strand of [...this.#strands]) strand(new Error(`no thread could start: ${reason}`))
   }
 
   /**
@@ -189,15 +124,13 @@ export class Pool {
    * idle neighbour took that load, the new thread loads with its first batch.
    */
   async #replaceThread(reason: string): Promise<void> {
-    const now = nowMs()
-    this.#crashesMs = this.#crashesMs.filter((at) => now - at < CRASH_WINDOW_MS)
-    this.#crashesMs.push(now)
-    this.#options.logger.error({ reason, crashes: this.#crashesMs.length }, 'a thread was lost')
-    if (this.#crashesMs.length >= CRASHES_MAX) return this.#giveUp(reason)
-    await sleep(BACK_OFF_MS * this.#crashesMs.length)
+    const waitMs = this.#crashes.add()
+    this.#options.logger.error({ reason, crashes: this.#crashes.count }, 'a thread was lost')
+    if (waitMs === null) return this.#giveUp(reason)
+    await sleep(waitMs)
     if (this.#down) return
     try {
-      const outcome = await this.#send({ kind: 'load' }, [])
+      const outcome = await this.#workers.send({ kind: 'load' })
       if (outcome.kind === 'loaded') {
         this.#free += 1
         this.#options.onThread()
@@ -212,11 +145,4 @@ export class Pool {
     this.#down = true
     this.#options.onDown(`its worker threads crash: ${reason}`)
   }
-}
-
-/** packBatch() allocates the buffer for the batch alone, never as shared memory. */
-function bufferOf(job: BatchJob): ArrayBuffer {
-  const { buffer } = job.bytes
-  assert(buffer instanceof ArrayBuffer, 'the bytes of a batch can be transferred')
-  return buffer
 }

@@ -1,18 +1,34 @@
 /**
- * The routing snapshot: every path that predicts, with what it leads to. Immutable and replaced in
- * one assignment, so a switch can never be seen half done; a request costs one look-up.
+ * The routing snapshot: every path that leads to an endpoint, which depends on the endpoint's type.
+ * Immutable and replaced in one assignment, so a switch can never be seen half done; a request
+ * costs one look-up.
  */
 
 import { AppError } from '../base/errors.ts'
-import type { Verb } from '../bundle/kinds.ts'
+import { PATH_VERBS, type PathVerb } from '../bundle/kinds.ts'
+import type { EndpointPlan } from '../bundle/plan.ts'
 import type { DesiredKey, DesiredService, DesiredState } from '../channel/messages.ts'
 import type { Lane } from '../dispatch/lane.ts'
 import type { Generation } from './generation.ts'
 
 export const QUERY_BASE = '/public/api/v1'
 
+/** What a request needs of the generation that answers it. */
+export type Held = Pick<
+  Generation,
+  | 'desired'
+  | 'serves'
+  | 'state'
+  | 'reason'
+  | 'isPublic'
+  | 'accepts'
+  | 'lane'
+  | 'takeLease'
+  | 'endLease'
+>
+
 export interface Target {
-  readonly generation: Generation
+  readonly generation: Held
   readonly lane: Lane
   /** Sum of the shares up to and with this target; the last one's is 1. */
   readonly upTo: number
@@ -21,6 +37,8 @@ export interface Target {
 export interface Route {
   readonly serviceId: string
   readonly targets: readonly Target[]
+  /** Those that answer GET too, with shares of their own; empty for nearly all. */
+  readonly forGet: readonly Target[]
 }
 
 export interface Grant {
@@ -36,13 +54,15 @@ export interface Routing {
   readonly grants: ReadonlyMap<string, Grant>
 }
 
-const VERBS: readonly (readonly [string, Verb])[] = [
-  ['predict', 'single'],
-  ['predict-multi', 'multi'],
-]
-
 /** The generation that is held for a service, if any. */
-export type Find = (serviceId: string, generationId: string) => Generation | null
+export type Find = (serviceId: string, generationId: string) => Held | null
+
+/** One generation of a service, ready to answer, and one of its endpoints. */
+interface Able {
+  readonly generation: Held
+  readonly proba: number
+  readonly plan: EndpointPlan
+}
 
 export const EMPTY_ROUTING: Routing = { routes: new Map(), services: new Map(), grants: new Map() }
 
@@ -65,27 +85,36 @@ function grantOf(key: DesiredKey): Grant {
 
 function addRoutes(routes: Map<string, Route>, service: DesiredService, find: Find): void {
   const { serviceId } = service
-  const held = service.mapping.flatMap(({ generationId, proba }) => {
+  const able = service.mapping.flatMap(({ generationId, proba }) => {
     const generation = find(serviceId, generationId)
-    return generation?.serves === true ? [{ generation, proba }] : []
+    if (generation?.serves !== true) return []
+    return generation.desired.plan.endpoints.map((plan): Able => ({ generation, proba, plan }))
   })
-  const endpointIds = new Set(held.flatMap(({ generation }) => generation.endpointIds))
-  for (const endpointId of endpointIds) {
-    for (const [name, verb] of VERBS) {
-      const targets = targetsOf(held, endpointId, verb)
-      routes.set(`${QUERY_BASE}/${serviceId}/${endpointId}/${name}`, { serviceId, targets })
+  for (const endpointId of new Set(able.map(({ plan }) => plan.id))) {
+    const ours = able.filter(({ plan }) => plan.id === endpointId)
+    // Generations may differ in the endpoint's type; a path leads to those that have it.
+    for (const verb of new Set(ours.flatMap(({ plan }) => PATH_VERBS[plan.type]))) {
+      const route = routeOf(serviceId, ours, verb)
+      routes.set(`${QUERY_BASE}/${serviceId}/${endpointId}/${verb[0]}`, route)
     }
   }
 }
 
-/** Shares of generations that have the endpoint, scaled so that they sum to 1. */
-function targetsOf(
-  held: readonly { readonly generation: Generation; readonly proba: number }[],
-  endpointId: string,
-  verb: Verb,
-): Target[] {
-  const able = held.flatMap(({ generation, proba }) => {
-    const lane = generation.lane(endpointId, verb)
+function routeOf(serviceId: string, ours: readonly Able[], verb: PathVerb): Route {
+  const having = ours.filter(({ plan }) => PATH_VERBS[plan.type].includes(verb))
+  const getting = having.filter(({ plan }) => answersGet(plan))
+  return { serviceId, targets: targetsOf(having, verb), forGet: targetsOf(getting, verb) }
+}
+
+function answersGet(plan: EndpointPlan): boolean {
+  if (plan.type === 'PYTHON_FUNCTION') return plan.python.get
+  return plan.type === 'R_FUNCTION' && plan.r.get
+}
+
+/** Shares of the generations, scaled so that they sum to 1. */
+function targetsOf(having: readonly Able[], [, verb]: PathVerb): Target[] {
+  const able = having.flatMap(({ generation, proba, plan }) => {
+    const lane = generation.lane(plan.id, verb)
     return lane === null ? [] : [{ generation, lane, proba }]
   })
   const sum = able.reduce((total, { proba }) => total + proba, 0)
@@ -97,14 +126,14 @@ function targetsOf(
 }
 
 /** `chance` is uniform in [0, 1); only drawn where the traffic is split. */
-export function targetOf(route: Route, chance: () => number): Target | null {
-  const [first] = route.targets
-  if (route.targets.length <= 1) return first ?? null
+export function targetOf(targets: readonly Target[], chance: () => number): Target | null {
+  const [first] = targets
+  if (targets.length <= 1) return first ?? null
   const drawn = chance()
-  return route.targets.find(({ upTo }) => drawn < upTo) ?? first ?? null
+  return targets.find(({ upTo }) => drawn < upTo) ?? first ?? null
 }
 
-/** Why a path that predicts leads nowhere, from the outside in. */
+/** Why a path like that of a query leads nowhere, from the outside in. */
 export function whyUnroutable(
   routing: Routing,
   find: Find,
@@ -118,10 +147,23 @@ export function whyUnroutable(
   if (service.mapping.length === 0)
     return new AppError('ERR_NO_GENERATION', `switch "${serviceId}" to one`)
   const held = service.mapping.map(({ generationId }) => find(serviceId, generationId))
-  if (held.some((generation) => generation?.serves === true)) {
-    return new AppError('ERR_ENDPOINT_UNKNOWN', `${serviceId} has no endpoint "${endpointId}"`)
-  }
+  const serving = held.filter((generation) => generation?.serves === true)
+  if (serving.length > 0) return notThere(serving, serviceId, endpointId)
   const failed = held.find((generation) => generation?.state === 'failed')
   if (failed?.reason != null) return new AppError('ERR_POOL_DOWN', failed.reason)
   return new AppError('ERR_STARTING', `${serviceId} is loading`)
+}
+
+/** The service answers, only not at this path. */
+function notThere(held: readonly (Held | null)[], serviceId: string, endpointId: string): AppError {
+  const plans = held.flatMap((generation) => generation?.desired.plan.endpoints ?? [])
+  const plan = plans.find(({ id }) => id === endpointId)
+  if (plan === undefined) {
+    return new AppError('ERR_ENDPOINT_UNKNOWN', `${serviceId} has no endpoint "${endpointId}"`)
+  }
+  const paths = PATH_VERBS[plan.type].map(
+    ([name]) => `POST ${QUERY_BASE}/${serviceId}/${endpointId}/${name}`,
+  )
+  const use = `"${endpointId}" is a ${plan.type}: use ${paths.join(' or ')}`
+  return new AppError('ERR_PATH_UNKNOWN', use)
 }

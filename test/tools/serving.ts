@@ -13,6 +13,7 @@ import { QUERY_BASE, targetOf, whyUnroutable } from '../../core/engine/routing.t
 import { Recorder } from '../../core/metrics/recorder.ts'
 import { countingLoop, regressor } from './onnx-models.ts'
 import { endpoint, generationPlan, prediction, summing } from './plans.ts'
+import { NO_RUNTIMES } from './runtimes.ts'
 
 export interface Reply {
   /** Which generation has answered; '' for an error. */
@@ -66,6 +67,7 @@ export function serving(
     threadsMax: 2,
     permits: 1,
     hangMs: 60_000,
+    runtimes: NO_RUNTIMES,
     witness: null,
     onChange: () => {
       changes += 1
@@ -150,14 +152,15 @@ function ask(engine: Engine, body: string, verb = 'predict'): Promise<Reply> {
       resolve({ generation: '', prediction: null, code: error.code })
     }
     const route = engine.routing.routes.get(`${QUERY_BASE}/svc/score/${verb}`)
-    const target = route === undefined ? null : targetOf(route, Math.random)
+    const target = route === undefined ? null : targetOf(route.targets, Math.random)
     if (target === null) {
       fail(whyUnroutable(engine.routing, engine.find, 'svc', 'score'))
       return
     }
     target.generation.takeLease()
-    const replyJson = (text: string) => resolve(replyOf(text))
-    const caller = { done: false, replyJson, replyError: fail }
+    const replyJson = (json: string | Uint8Array) => resolve(replyOf(String(Buffer.from(json))))
+    const replyRaw = () => resolve({ generation: '', prediction: null, code: '' })
+    const caller = { done: false, replyJson, replyRaw, replyError: fail }
     const entered = target.lane.enter(caller, Uint8Array.from(Buffer.from(body)))
     if (entered instanceof Pending) engine.scheduler.wake(target.lane)
     else {

@@ -13,6 +13,7 @@ import t from 'tap'
 import { compiled } from '../../../bench/paths.ts'
 import { sleep } from '../../tools/dispatching.ts'
 import { jobOf } from '../../tools/plans.ts'
+import { NO_RUNTIMES } from '../../tools/runtimes.ts'
 import { serving } from '../../tools/serving.ts'
 import { until } from '../../tools/waiting.ts'
 
@@ -121,14 +122,15 @@ t.test('a worker by itself: loads once, or says why not; answers; releases', asy
 type Ask = (task: object) => Promise<unknown>
 
 /** worker.ts in a thread of its own, one task after the other. */
-async function thread(t: { teardown(end: () => unknown): void }, workerData: object): Promise<Ask> {
+async function thread(t: { teardown(end: () => unknown): void }, generation: object): Promise<Ask> {
   const code = `
     const { parentPort } = require('node:worker_threads')
     const loaded = import(${JSON.stringify(`file://${compiled('workers/worker.ts')}`)})
     parentPort.on('message', async (task) => {
       parentPort.postMessage(await (await loaded).default(task))
     })`
-  const worker = new Worker(code, { eval: true, workerData })
+  const setup = { ...generation, pool: 'cpu', settings: NO_RUNTIMES }
+  const worker = new Worker(code, { eval: true, workerData: setup })
   t.teardown(() => worker.terminate())
   return (task) =>
     new Promise((resolve, reject) => {
