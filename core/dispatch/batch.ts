@@ -1,7 +1,10 @@
 /** Packs the bodies of a batch into one buffer of their size, which is handed to a thread. */
 
-import type { BatchJob } from '../../workers/protocol.ts'
+import type { BatchJob, RequestFacts } from '../../workers/protocol.ts'
 import type { Lane, Pending } from './lane.ts'
+
+/** Of a POST whose lane does not look at more than its body, beside one that came as a GET. */
+const PLAIN: RequestFacts = Object.freeze({ method: 'POST', path: '', query: '', headers: [] })
 
 /**
  * The buffer is allocated for this batch alone: a view into a shared one would be sent with all of
@@ -12,9 +15,11 @@ export function packBatch(lane: Lane, batch: readonly Pending[], startMs: number
   const ends = new Uint32Array(batch.length)
   const waitUs = new Uint32Array(batch.length)
   let total = 0
+  let hasFacts = false
   for (let i = 0; i < batch.length; i++) {
     const pending = batch[i] as Pending
     total += pending.bytes
+    if (pending.facts !== null) hasFacts = true
     ends[i] = total
     waitUs[i] = (startMs - pending.arrivedMs) * 1000
   }
@@ -23,5 +28,7 @@ export function packBatch(lane: Lane, batch: readonly Pending[], startMs: number
     const body = batch[i]?.body ?? null
     if (body !== null) bytes.set(body, (ends[i] ?? 0) - body.byteLength)
   }
-  return { endpoint, verb, bytes, ends, waitUs }
+  if (!hasFacts) return { endpoint, verb, bytes, ends, waitUs }
+  const requests = batch.map(({ facts }) => facts ?? PLAIN)
+  return { endpoint, verb, bytes, ends, waitUs, requests }
 }

@@ -5,7 +5,7 @@
  * batchMax, so batches are as large as the load makes them and nobody waits for a batch to fill.
  */
 
-import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
+import type { BatchJob, RawAnswer, RequestFacts, WorkerOutcome } from '../../workers/protocol.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type { Verb } from '../bundle/kinds.ts'
@@ -19,7 +19,10 @@ const CLOSED_MAX = 64
 /** What dispatch must know of the caller; it knows no HTTP. */
 export interface Caller {
   readonly done: boolean
-  replyJson(text: string): void
+  /** As text, or as UTF-8 that is passed on as it is. */
+  replyJson(json: string | Uint8Array): void
+  /** With a status from 200 to 599. */
+  replyRaw(answer: RawAnswer): void
   replyError(error: AppError): void
 }
 
@@ -30,16 +33,19 @@ export class Pending {
   body: Uint8Array | null
   readonly bytes: number
   readonly arrivedMs: number
+  /** What was asked beside the body; null for nearly all. */
+  readonly facts: RequestFacts | null
   /** Until it is answered or its caller has gone. */
   open = true
   /** Until it is taken to be run. */
   waiting = true
 
-  constructor(caller: Caller, body: Uint8Array, arrivedMs: number) {
+  constructor(caller: Caller, body: Uint8Array, facts: RequestFacts | null) {
     this.caller = caller
     this.body = body
     this.bytes = body.byteLength
-    this.arrivedMs = arrivedMs
+    this.arrivedMs = nowMs()
+    this.facts = facts
   }
 
   /** True when somebody still waits for this answer. */
@@ -125,13 +131,13 @@ export class Lane {
   }
 
   /** Takes a request in, or says at once why not. */
-  enter(caller: Caller, body: Uint8Array): Pending | AppError {
+  enter(caller: Caller, body: Uint8Array, facts: RequestFacts | null = null): Pending | AppError {
     const { requestsMax, bytesMax, name } = this.options
     if (this.#refusal !== null) return this.#refusal
     const full =
       this.#waitingCount >= requestsMax || this.#waitingBytes + body.byteLength > bytesMax
     if (full) return new AppError('ERR_LANE_FULL', `${name} holds ${this.#waitingCount}`)
-    const pending = new Pending(caller, body, nowMs())
+    const pending = new Pending(caller, body, facts)
     this.#clean(this.#waiting, this.#waitingCount)
     this.#clean(this.#unanswered, this.#openCount)
     this.#waiting.push(pending)
@@ -164,10 +170,24 @@ export class Lane {
     this.#requestUs += (executeUs / requests - this.#requestUs) / 4
   }
 
-  answer(pending: Pending, text: string): void {
+  answer(pending: Pending, json: string | Uint8Array): void {
     if (pending.wanted) {
-      pending.caller.replyJson(text)
+      pending.caller.replyJson(json)
       this.options.observer.answered(200, (nowMs() - pending.arrivedMs) * 1000)
+    }
+    this.settle(pending)
+  }
+
+  /** An answer of the endpoint's own making: its status is what is counted. */
+  answerRaw(pending: Pending, raw: RawAnswer): void {
+    const { status } = raw
+    if (!isStatus(status, 200)) {
+      this.fail(pending, new AppError('ERR_ANSWER_INVALID', `its status is ${status}`))
+      return
+    }
+    if (pending.wanted) {
+      pending.caller.replyRaw(raw)
+      this.options.observer.answered(status, (nowMs() - pending.arrivedMs) * 1000)
     }
     this.settle(pending)
   }
@@ -237,6 +257,11 @@ export class Lane {
   #deadlineText(): string {
     return `${this.options.name} has ${this.options.timeoutMs} ms for an answer`
   }
+}
+
+/** What code of a bundle gives for a status may be anything. */
+export function isStatus(status: number, least: 200 | 400): boolean {
+  return Number.isInteger(status) && status >= least && status <= 599
 }
 
 function isOpen(pending: Pending): boolean {

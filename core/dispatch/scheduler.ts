@@ -4,16 +4,19 @@
  * At most `permits` batches run at once, so that model threads leave a core to the event loop.
  * Lanes take turns by the thread time they used (deficit round robin, paid after the run, since a
  * batch's cost is known only then); of lanes in credit, single rows go before many-row requests.
+ *
+ * Lanes that wait for children or databases need no permit: each has a runner with a few places of
+ * its own, so they take nothing from one another and none of this touches them.
  */
 
-import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
+import type { BatchJob, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { LIMITS } from '../config/limits.ts'
 import { packBatch } from './batch.ts'
-import type { BatchRunner, Lane, Pending } from './lane.ts'
+import { type BatchRunner, isStatus, type Lane, type Pending } from './lane.ts'
 
 const TICK_MS = 5
 const QUANTUM_US = 5_000
@@ -44,8 +47,9 @@ interface Run {
 
 export class Scheduler {
   readonly #options: SchedulerOptions
-  /** Lanes that hold waiting requests, in the order of their turns. */
+  /** Lanes that hold waiting requests, in the order of their turns: with permits, and without. */
   readonly #ready: Lane[] = []
+  readonly #readyForIo: Lane[] = []
   readonly #watched = new Set<Lane>()
   readonly #running = new Set<Run>()
   #permits: number
@@ -85,6 +89,7 @@ export class Scheduler {
   /** Hands batches over while threads and permits are free. */
   readonly #turn = (): void => {
     this.#turnIsDue = false
+    if (this.#readyForIo.length > 0) this.#serveIo()
     while (this.#permits > 0) {
       const lane = this.#next()
       if (lane === null) return
@@ -92,6 +97,19 @@ export class Scheduler {
       this.#forgetIfEmpty(lane)
       if (batch.length > 0) void this.#run(lane, batch)
     }
+  }
+
+  /** Whoever was served goes to the end of the list, so that two verbs of one runner take turns. */
+  #serveIo(): void {
+    for (let lane = this.#nextForIo(); lane !== undefined; lane = this.#nextForIo()) {
+      const batch = lane.take()
+      this.#forgetIfEmpty(lane)
+      if (batch.length > 0) void this.#run(lane, batch)
+    }
+  }
+
+  #nextForIo(): Lane | undefined {
+    return this.#readyForIo.find((lane) => lane.options.runner.freeThreads > 0)
   }
 
   #next(): Lane | null {
@@ -104,26 +122,33 @@ export class Scheduler {
     return first
   }
 
+  #listOf(lane: Lane): Lane[] {
+    return lane.options.permit ? this.#ready : this.#readyForIo
+  }
+
   #makeReady(lane: Lane): void {
-    if (this.#ready.includes(lane)) return
+    const ready = this.#listOf(lane)
+    if (ready.includes(lane)) return
     // While it rested the others could have all the time that it owed them.
     if (lane.restingSinceMs > 0) lane.creditUs += (nowMs() - lane.restingSinceMs) * 1000
     lane.restingSinceMs = 0
     lane.creditUs = Math.min(lane.creditUs, QUANTUM_US)
-    this.#ready.push(lane)
+    ready.push(lane)
   }
 
   /** Served lanes go to the end, so that equals take turns. */
   #forgetIfEmpty(lane: Lane): void {
-    const at = this.#ready.indexOf(lane)
-    if (at >= 0) this.#ready.splice(at, 1)
-    if (lane.waiting > 0) this.#ready.push(lane)
+    const ready = this.#listOf(lane)
+    const at = ready.indexOf(lane)
+    if (at >= 0) ready.splice(at, 1)
+    if (lane.waiting > 0) ready.push(lane)
   }
 
   async #run(lane: Lane, batch: Pending[]): Promise<void> {
     const startMs = nowMs()
-    const run: Run = { lane, batch, startMs, holdsPermit: true, hung: false }
-    this.#permits -= 1
+    const holdsPermit = lane.options.permit
+    const run: Run = { lane, batch, startMs, holdsPermit, hung: false }
+    if (holdsPermit) this.#permits -= 1
     this.#running.add(run)
     lane.runs += 1
     lane.restingSinceMs = 0
@@ -136,7 +161,7 @@ export class Scheduler {
         : await runNoted(witness, lane, job)
     this.#finish(run)
     // The next batch goes out before these answers are written: its thread need not wait for them.
-    if (this.#ready.length > 0) this.#turn()
+    if (this.#ready.length > 0 || this.#readyForIo.length > 0) this.#turn()
     this.#deliver(run, outcome, waitUs)
   }
 
@@ -166,13 +191,19 @@ export class Scheduler {
     lane.options.observer.queuedBatch(waitUs)
     lane.options.observer.batch(batch.length, outcome.executeUs)
     if (outcome.failures !== null) {
-      for (const { index, code, detail } of outcome.failures) {
-        const pending = batch[index]
-        if (pending !== undefined) lane.fail(pending, new AppError(code, detail))
+      for (const failure of outcome.failures) {
+        const pending = batch[failure.index]
+        if (pending !== undefined) lane.fail(pending, errorOfRow(failure))
+      }
+    }
+    if (outcome.raw !== undefined) {
+      for (const raw of outcome.raw) {
+        const pending = batch[raw.index]
+        if (pending !== undefined) lane.answerRaw(pending, raw)
       }
     }
     for (let i = 0; i < batch.length; i++) {
-      lane.answer(batch[i] as Pending, outcome.bodies[i] as string)
+      lane.answer(batch[i] as Pending, outcome.bodies[i] ?? '')
     }
   }
 
@@ -244,6 +275,12 @@ async function runNoted(witness: RunWitness, lane: Lane, job: BatchJob): Promise
   } finally {
     witness.leave(record)
   }
+}
+
+/** A status that code of a bundle has chosen must be one of a failure. */
+function errorOfRow({ code, detail, status }: RowFailure): AppError {
+  if (status === undefined) return new AppError(code, detail)
+  return new AppError(code, detail, [], isStatus(status, 400) ? status : 500)
 }
 
 function errorOf(outcome: Exclude<WorkerOutcome, { kind: 'answers' }>): AppError {

@@ -17,6 +17,17 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>
 }
 
+export type HeaderLine = readonly [name: string, value: string]
+
+/** An answer that was made elsewhere, by code of a bundle: nothing in it can be trusted. */
+export interface RawReply {
+  /** From 200 to 599. */
+  readonly status: number
+  /** A name may come more than once; see safeHeaders(). */
+  readonly headers: readonly HeaderLine[]
+  readonly body: Uint8Array
+}
+
 export interface Exchange {
   /** Upper case. */
   readonly method: string
@@ -28,6 +39,8 @@ export interface Exchange {
   readonly done: boolean
   /** Value of a header, '' when absent. Only before the handler's first await. */
   header(nameInLowerCase: string): string
+  /** All header lines, names in lower case. Only before the handler's first await. */
+  headers(): HeaderLine[]
   /**
    * Calls back with the whole body; never, when the caller leaves or the body is over `limitBytes`
    * (answered 413). Only once, and before the handler's first await. The bytes belong to the
@@ -40,7 +53,9 @@ export interface Exchange {
    */
   reply(answer: Answer): void
   /** 200 with JSON that is encoded already: the answer of nearly every prediction. */
-  replyJson(text: string): void
+  replyJson(json: string | Uint8Array): void
+  /** Status, headers and bytes as they are, less what would break HTTP. */
+  replyRaw(answer: RawReply): void
   replyError(error: AppError): void
   /**
    * Called at most once, when the exchange ends without the route's answer: the caller left (null),

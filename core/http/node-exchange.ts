@@ -11,8 +11,9 @@ import type { Readable } from 'node:stream'
 import { assert } from '../base/assert.ts'
 import { AppError } from '../base/errors.ts'
 import type { BodyBudget } from './body-budget.ts'
-import type { Answer, Exchange } from './exchange.ts'
+import type { Answer, Exchange, HeaderLine, RawReply } from './exchange.ts'
 import { endsConnection, failureAnswer } from './failure.ts'
+import { isBodiless, safeHeaders } from './raw-reply.ts'
 
 /** How long the rest of a refused body is read, so that the caller gets to see the answer. */
 const LINGER_MS = 2_000
@@ -82,6 +83,15 @@ export class NodeExchange implements StreamingExchange {
     return typeof value === 'string' ? value : value.join(', ')
   }
 
+  headers(): HeaderLine[] {
+    const { rawHeaders } = this.#request
+    const lines: HeaderLine[] = []
+    for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
+      lines.push([(rawHeaders[at] ?? '').toLowerCase(), rawHeaders[at + 1] ?? ''])
+    }
+    return lines
+  }
+
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void {
     this.#takeBody()
     const declared = Number(this.header('content-length') || 0)
@@ -105,17 +115,25 @@ export class NodeExchange implements StreamingExchange {
   }
 
   reply(answer: Answer): void {
-    assert(!this.#answered, 'an exchange is answered once')
-    this.#answered = true
-    this.#letGo()
-    if (this.#gone) return // The caller left: expected, so not an assertion.
-    if (!this.#request.complete) this.#linger()
+    if (!this.#begin()) return
     this.#response.writeHead(answer.status, this.#headersOf(answer))
     this.#response.end(answer.body)
   }
 
-  replyJson(text: string): void {
-    this.reply({ status: 200, body: text })
+  replyJson(json: string | Uint8Array): void {
+    this.reply({ status: 200, body: json })
+  }
+
+  replyRaw({ status, headers, body }: RawReply): void {
+    if (!this.#begin()) return
+    const { contentType, lines } = safeHeaders(headers)
+    const answer = isBodiless(status) ? { status } : { status, body, contentType }
+    // Each of its own lines stands alone, and comes instead of ours of that name.
+    const theirs = new Set(lines.map(([name]) => name.toLowerCase()))
+    const ours = Object.entries(this.#headersOf(answer))
+    const kept = ours.filter(([name]) => !theirs.has(name.toLowerCase()))
+    this.#response.writeHead(status, [...kept, ...lines].flat().map(String))
+    this.#response.end(answer.body)
   }
 
   replyError(error: AppError): void {
@@ -125,6 +143,16 @@ export class NodeExchange implements StreamingExchange {
   onGone(callback: (refusal: AppError | null) => void): void {
     if (this.#gone) callback(null)
     else this.#onGone = callback
+  }
+
+  /** False when there is nobody to answer: the caller left, which is expected, so no assertion. */
+  #begin(): boolean {
+    assert(!this.#answered, 'an exchange is answered once')
+    this.#answered = true
+    this.#letGo()
+    if (this.#gone) return false
+    if (!this.#request.complete) this.#linger()
+    return true
   }
 
   #takeBody(): void {
@@ -191,7 +219,7 @@ export class NodeExchange implements StreamingExchange {
     if (answer.body !== undefined) {
       headers['Content-Type'] = answer.contentType ?? 'application/json'
       headers['Content-Length'] = Buffer.byteLength(answer.body)
-    } else if (answer.status !== 204) {
+    } else if (answer.status !== 204 && answer.status !== 304) {
       headers['Content-Length'] = 0
     }
     const close = this.#context.closing || endsConnection(answer.status)

@@ -12,9 +12,10 @@ import { assert } from '../base/assert.ts'
 import { AppError } from '../base/errors.ts'
 import { LIMITS } from '../config/limits.ts'
 import type { BodyBudget } from './body-budget.ts'
-import type { Answer, Exchange } from './exchange.ts'
+import type { Answer, Exchange, HeaderLine, RawReply } from './exchange.ts'
 import { endsConnection, failureAnswer } from './failure.ts'
 import type { HeaderScan } from './header-scan.ts'
+import { isBodiless, safeHeaders } from './raw-reply.ts'
 
 interface UwsSettings {
   readonly budget: BodyBudget
@@ -49,6 +50,8 @@ export function newUwsContext(settings: UwsSettings): UwsContext {
 
 /** A character takes up to four bytes. */
 const AT_ONCE_CHARS = LIMITS.answerBytesAtOnce / 4
+
+const NO_LINES: readonly HeaderLine[] = []
 
 /** First size of the buffer of a body that comes in pieces, unless less is declared. */
 const PIECES_BYTES_MIN = 4_096
@@ -85,6 +88,14 @@ export class UwsExchange implements Exchange {
   header(nameInLowerCase: string): string {
     const req = this.#request()
     return this.#context.scan?.value(nameInLowerCase) ?? req.getHeader(nameInLowerCase)
+  }
+
+  headers(): HeaderLine[] {
+    const lines: HeaderLine[] = []
+    this.#request().forEach((name, value) => {
+      lines.push([name, value])
+    })
+    return lines
   }
 
   /** Called by the listener when the handler has returned: `req` must not be touched again. */
@@ -126,21 +137,28 @@ export class UwsExchange implements Exchange {
 
   reply(answer: Answer): void {
     const { status, body, contentType = 'application/json', headers } = answer
-    this.#send(status, body ?? '', body === undefined ? '' : contentType, headers ?? null)
+    const lines = headers === undefined ? NO_LINES : Object.entries(headers)
+    this.#send(status, body ?? '', body === undefined ? '' : contentType, lines)
   }
 
   /** The answer of nearly every request, so it takes the short way: two native calls. */
-  replyJson(text: string): void {
-    if (this.method !== 'POST' || text.length > AT_ONCE_CHARS) {
-      this.#send(200, text, 'application/json', null)
+  replyJson(json: string | Uint8Array): void {
+    if (this.method !== 'POST' || json.length > AT_ONCE_CHARS) {
+      this.#send(200, json, 'application/json', NO_LINES)
     } else if (!this.#done) {
       this.#finish()
       corked.res = this.#res
       corked.head = this.#context.jsonHead
-      corked.text = text
+      corked.body = json
       corked.close = this.#context.closing
       this.#res.cork(writeCorked)
     }
+  }
+
+  replyRaw({ status, headers, body }: RawReply): void {
+    const { contentType, lines } = safeHeaders(headers)
+    if (isBodiless(status)) this.#send(status, '', '', lines)
+    else this.#send(status, body, contentType, lines)
   }
 
   replyError(error: AppError): void {
@@ -153,7 +171,7 @@ export class UwsExchange implements Exchange {
     const { status, body, headers } = failureAnswer(error)
     this.#finish()
     this.#res.cork(() => {
-      this.#writeHead(status, 'application/json', headers)
+      this.#writeHead(status, 'application/json', Object.entries(headers))
       this.#res.end(body, true)
     })
   }
@@ -208,14 +226,14 @@ export class UwsExchange implements Exchange {
     status: number,
     body: string | Uint8Array,
     contentType: string,
-    headers: Readonly<Record<string, string>> | null,
+    lines: readonly HeaderLine[],
   ): void {
     if (this.#done) return
     this.#finish()
     const close = this.#context.closing || endsConnection(status)
     this.#res.cork(() => {
-      this.#writeHead(status, contentType, headers)
-      if (status === 204) {
+      this.#writeHead(status, contentType, lines)
+      if (status === 204 || status === 304) {
         // With an argument, even undefined, it writes a length, which a 204 must not have.
         if (close) this.#res.writeHeader('Connection', 'close')
         this.#res.endWithoutBody()
@@ -229,19 +247,12 @@ export class UwsExchange implements Exchange {
     })
   }
 
-  #writeHead(
-    status: number,
-    contentType: string,
-    headers: Readonly<Record<string, string>> | null,
-  ): void {
+  #writeHead(status: number, contentType: string, lines: readonly HeaderLine[]): void {
     const res = this.#res
     if (status !== 200) res.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Unknown'}`)
-    if (contentType !== '') res.writeHeader('Content-Type', safeValue(contentType))
+    if (contentType !== '') res.writeHeader('Content-Type', encoded(contentType))
     for (const [name, value] of Object.entries(this.#context.headers)) res.writeHeader(name, value)
-    if (headers === null) return
-    for (const [name, value] of Object.entries(headers)) {
-      res.writeHeader(safeValue(name), safeValue(value))
-    }
+    for (const [name, value] of lines) res.writeHeader(safeValue(name), encoded(value))
   }
 
   /** Hands over what the socket takes, and the rest when it asks: nothing is buffered natively. */
@@ -270,18 +281,23 @@ export class UwsExchange implements Exchange {
 }
 
 /** What writeCorked() writes: cork() calls back at once, so one object serves all answers. */
-const corked: { res: HttpResponse | null; head: string; text: string; close: boolean } = {
+const corked: {
+  res: HttpResponse | null
+  head: string
+  body: string | Uint8Array
+  close: boolean
+} = {
   res: null,
   head: '',
-  text: '',
+  body: '',
   close: false,
 }
 
 function writeCorked(): void {
-  const { res, head, text, close } = corked
+  const { res, head, body, close } = corked
   corked.res = null
   res?.writeHeader('Content-Type', head)
-  res?.end(text, close)
+  res?.end(body, close)
 }
 
 /** Twice what is there, so that a body of many pieces is copied a few times only. */
@@ -301,6 +317,11 @@ function safeValue(value: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are the point.
   assert(!/[\x00-\x1f\x7f]|[^\x00-\xff]/.test(value), 'a header value holds no control character')
   return value
+}
+
+/** A text would be sent as UTF-8; a header is one byte a character, on either adapter. */
+function encoded(value: string): string | Buffer {
+  return /^[\x20-\x7e]*$/.test(value) ? value : Buffer.from(safeValue(value), 'latin1')
 }
 
 function collapseSlashes(path: string): string {

@@ -1,26 +1,34 @@
 /**
  * The query API: from a request line to a place in a lane. Every step here runs on the main thread
- * for every prediction, so there is one look-up for the path and one for the key, and no parsing.
+ * for every query, so there is one look-up for the path and one for the key, and no parsing.
  */
 
 import { existsSync } from 'node:fs'
 import { digestOf, secretOf } from '../auth/credentials.ts'
 import { AppError } from '../base/errors.ts'
+import { PATH_VERBS } from '../bundle/kinds.ts'
 import { Pending } from '../dispatch/lane.ts'
 import type { Engine } from '../engine/engine.ts'
-import type { Generation } from '../engine/generation.ts'
-import { QUERY_BASE, type Route, type Target, targetOf, whyUnroutable } from '../engine/routing.ts'
+import {
+  type Held,
+  QUERY_BASE,
+  type Route,
+  type Target,
+  targetOf,
+  whyUnroutable,
+} from '../engine/routing.ts'
 import { refusedKind } from '../http/content.ts'
 import type { Exchange } from '../http/exchange.ts'
 import { failureAnswer } from '../http/failure.ts'
 import type { Recorder } from '../metrics/recorder.ts'
+import { factsOf } from './facts.ts'
 
 // A newcomer's first mistakes; they tell a stranger nothing that is not in every manual.
 const HOW_TO_SEND = 'send it as Authorization: Bearer KEY'
 const WHICH_KEYS = 'keys of services are made by POST /admin/api/auth/keys; an admin key is none'
 
 export interface QueryOptions {
-  readonly engine: Engine
+  readonly engine: Pick<Engine, 'routing' | 'find' | 'scheduler'>
   readonly recorder: Recorder
   readonly bodyBytesMax: number
   /** While this file exists `/isAlive/` answers 503. */
@@ -28,26 +36,65 @@ export interface QueryOptions {
   readonly isStopping: () => boolean
 }
 
+const NO_BYTES = new Uint8Array(0)
+const VERB_NAMES = new Set(
+  Object.values(PATH_VERBS).flatMap((verbs) => verbs.map(([name]) => name)),
+)
+
 /** Makes the handler of the query listener. */
 export function queryHandler(options: QueryOptions): (exchange: Exchange) => void {
   const { engine } = options
   return (exchange) => {
     const route = engine.routing.routes.get(exchange.path)
-    if (route === undefined || exchange.method !== 'POST') {
-      handleOther(exchange, options)
-      return
-    }
-    const refusal = predict(exchange, route, options)
-    if (refusal !== null) refuse(exchange, route.serviceId, refusal, options)
+    if (route === undefined) handleOther(exchange, options)
+    else handleRoute(exchange, route, options)
   }
 }
 
-/** Brings a prediction into its lane, or says why not. */
-function predict(exchange: Exchange, route: Route, options: QueryOptions): AppError | null {
+function handleRoute(exchange: Exchange, route: Route, options: QueryOptions): void {
+  const { method } = exchange
+  if (method === 'POST') {
+    const refusal = ask(exchange, route, options)
+    if (refusal !== null) refuse(exchange, route.serviceId, refusal, options)
+  } else if (route.forGet.length > 0 && (method === 'GET' || method === 'HEAD')) {
+    const target = targetOf(route.forGet, Math.random)
+    const refusal = askOne(exchange, route, target, options)
+    if (refusal !== null) refuse(exchange, route.serviceId, refusal, options)
+  } else if (method === 'OPTIONS') {
+    exchange.reply({ status: 204, headers: { Allow: methodsOf(route) } })
+  } else {
+    const error = new AppError('ERR_METHOD_NOT_ALLOWED', howToAsk(exchange.path, route))
+    options.recorder.service(route.serviceId).answered(error.status)
+    replyAllowed(exchange, error, methodsOf(route))
+  }
+}
+
+function methodsOf({ forGet }: Route): string {
+  return forGet.length > 0 ? 'GET, HEAD, POST, OPTIONS' : 'POST, OPTIONS'
+}
+
+function howToAsk(path: string, { forGet }: Route): string {
+  if (forGet.length > 0) return 'use POST or GET'
+  const isFunction = /\/run\/?$/.test(path)
+  return isFunction
+    ? 'use POST; "get": true for it in service.json would allow GET too'
+    : 'use POST'
+}
+
+/** Brings a POST into its lane, or says why not. */
+function ask(exchange: Exchange, route: Route, options: QueryOptions): AppError | null {
   const encoding = exchange.header('content-encoding')
   const refused = refusedKind(exchange.header('content-type'), encoding)
   if (refused !== null) return refused
-  const target = targetOf(route, Math.random)
+  return askOne(exchange, route, targetOf(route.targets, Math.random), options)
+}
+
+function askOne(
+  exchange: Exchange,
+  route: Route,
+  target: Target | null,
+  options: QueryOptions,
+): AppError | null {
   if (target === null)
     return new AppError('ERR_NO_GENERATION', `switch "${route.serviceId}" to one`)
   const authorization = exchange.header('authorization')
@@ -62,6 +109,12 @@ function predict(exchange: Exchange, route: Route, options: QueryOptions): AppEr
  */
 function admit(exchange: Exchange, target: Target, options: QueryOptions): void {
   const { generation, lane } = target
+  const { wantsRequest } = lane.options
+  const isPost = exchange.method === 'POST'
+  const facts =
+    wantsRequest || !isPost
+      ? factsOf(exchange, { headers: wantsRequest, hidesKey: !generation.isPublic })
+      : null
   let pending: Pending | null = null
   generation.takeLease()
   exchange.onGone((refusal) => {
@@ -70,7 +123,8 @@ function admit(exchange: Exchange, target: Target, options: QueryOptions): void 
     else lane.settle(pending)
   })
   exchange.readBody(options.bodyBytesMax, (body) => {
-    const entered = lane.enter(exchange, body)
+    // What a GET carries beside its query means nothing.
+    const entered = lane.enter(exchange, isPost ? body : NO_BYTES, facts)
     if (entered instanceof Pending) {
       pending = entered
       options.engine.scheduler.wake(lane)
@@ -85,7 +139,7 @@ function admit(exchange: Exchange, target: Target, options: QueryOptions): void 
 /** Null when the caller may ask this generation. */
 function authorize(
   { engine, recorder }: QueryOptions,
-  generation: Generation,
+  generation: Held,
   serviceId: string,
   authorization: string,
 ): AppError | null {
@@ -111,15 +165,14 @@ function refuse(
   options: QueryOptions,
 ): void {
   options.recorder.service(serviceId).answered(error.status)
-  if (error.code === 'ERR_METHOD_NOT_ALLOWED') replyAllowed(exchange, error, 'POST, OPTIONS')
-  else exchange.replyError(error)
+  exchange.replyError(error)
 }
 
 function replyAllowed(exchange: Exchange, error: AppError, methods: string): void {
   exchange.reply(failureAnswer(error, { headers: { Allow: methods } }))
 }
 
-/** Everything but a prediction at its exact path. */
+/** Everything but a query at its exact path. */
 function handleOther(exchange: Exchange, options: QueryOptions): void {
   const path = decodedPath(exchange.path)
   if (path === '/isAlive' || path === '/isAlive/') {
@@ -129,7 +182,7 @@ function handleOther(exchange: Exchange, options: QueryOptions): void {
   const parts = path?.split('/') ?? []
   const isWhole = parts.length === 7 || (parts.length === 8 && parts[7] === '')
   const isQuery = path?.startsWith(`${QUERY_BASE}/`) === true && isWhole
-  if (!isQuery || path === null || !isVerb(parts[6])) {
+  if (!isQuery || path === null || !VERB_NAMES.has(parts[6] ?? '')) {
     exchange.replyError(new AppError('ERR_PATH_UNKNOWN', whereElse(path)))
     return
   }
@@ -140,7 +193,8 @@ function handleOther(exchange: Exchange, options: QueryOptions): void {
 function whereElse(path: string | null): string {
   const isAdmin = path !== null && /^\/(admin|metrics|openapi)/.test(path)
   if (isAdmin) return 'this is the query port; the admin API has its own'
-  return `queries go to POST ${QUERY_BASE}/{service}/{endpoint}/predict or …/predict-multi`
+  const verbs = [...VERB_NAMES].join(', ')
+  return `queries go to POST ${QUERY_BASE}/{service}/{endpoint}/{verb}, which is one of ${verbs}`
 }
 
 interface Named {
@@ -149,27 +203,18 @@ interface Named {
   readonly endpointId: string
 }
 
-function handleQuery(exchange: Exchange, named: Named, options: QueryOptions): void {
-  const { serviceId } = named
-  const error = tryRoute(exchange, named, options)
-  if (error === null) return
-  if (options.engine.routing.services.has(serviceId)) refuse(exchange, serviceId, error, options)
-  else exchange.replyError(error)
-}
-
 /** Encoded ids and trailing slashes are legal, only not on the fast path. */
-function tryRoute(exchange: Exchange, named: Named, options: QueryOptions): AppError | null {
+function handleQuery(exchange: Exchange, named: Named, options: QueryOptions): void {
+  const { path, serviceId, endpointId } = named
   const { routing, find } = options.engine
-  const route = routing.routes.get(named.path.replace(/\/$/, ''))
-  if (route === undefined) return whyUnroutable(routing, find, named.serviceId, named.endpointId)
-  if (exchange.method === 'POST') return predict(exchange, route, options)
-  if (exchange.method !== 'OPTIONS') return new AppError('ERR_METHOD_NOT_ALLOWED', 'use POST')
-  exchange.reply({ status: 204, headers: { Allow: 'POST, OPTIONS' } })
-  return null
-}
-
-function isVerb(segment: string | undefined): boolean {
-  return segment === 'predict' || segment === 'predict-multi'
+  const route = routing.routes.get(path.replace(/\/$/, ''))
+  if (route !== undefined) {
+    handleRoute(exchange, route, options)
+    return
+  }
+  const error = whyUnroutable(routing, find, serviceId, endpointId)
+  if (routing.services.has(serviceId)) refuse(exchange, serviceId, error, options)
+  else exchange.replyError(error)
 }
 
 /** Segments are decoded once; null when they cannot be, or when one holds a slash then. */

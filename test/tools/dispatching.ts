@@ -10,7 +10,7 @@ import {
   Pending,
 } from '../../core/dispatch/lane.ts'
 import { Scheduler, type SchedulerOptions } from '../../core/dispatch/scheduler.ts'
-import type { BatchJob, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
+import type { BatchJob, RawAnswer, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
 
 export const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
@@ -37,7 +37,8 @@ export function refusalOf(lane: Lane, body = 'x'): string {
 }
 
 export class Asker implements Caller {
-  readonly answers: string[] = []
+  readonly answers: (string | Uint8Array)[] = []
+  readonly raws: RawAnswer[] = []
   readonly errors: AppError[] = []
   readonly bornMs = performance.now()
   endedMs = 0
@@ -49,8 +50,13 @@ export class Asker implements Caller {
     return this.done && this.endedMs === 0
   }
 
-  replyJson(text: string): void {
-    this.answers.push(text)
+  replyJson(json: string | Uint8Array): void {
+    this.answers.push(json)
+    this.#end()
+  }
+
+  replyRaw(answer: RawAnswer): void {
+    this.raws.push(answer)
     this.#end()
   }
 
@@ -113,7 +119,11 @@ export class Runner implements BatchRunner {
   finish(index: number, failures: RowFailure[] | null = null): void {
     const bodies = this.bodies(index).map((body) => JSON.stringify(body))
     for (const failure of failures ?? []) bodies[failure.index] = ''
-    this.#end(index).resolve({ kind: 'answers', bodies, failures, executeUs: 1 })
+    this.finishWith(index, { kind: 'answers', bodies, failures, executeUs: 1 })
+  }
+
+  finishWith(index: number, outcome: WorkerOutcome): void {
+    this.#end(index).resolve(outcome)
   }
 
   failFirst(index: number): void {
