@@ -17,7 +17,7 @@ export function laneShape(plan: EndpointPlan, verb: Verb, pool: PoolKind): LaneS
     ...batching(plan, verb, pool),
     legalMs: legalMs(plan, verb, pool),
     permit: pool === 'cpu',
-    wantsRequest: plan.type === 'PYTHON_FUNCTION' && plan.python.requestMetadata,
+    wantsRequest: 'python' in plan && plan.python.requestMetadata,
   }
 }
 

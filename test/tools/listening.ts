@@ -1,6 +1,6 @@
 /**
- * A query listener on uWebSockets.js whose handler does what request headers ask: it echoes, holds
- * its answer, throws, or sends a large one.
+ * A query listener, on uWebSockets.js unless told otherwise, whose handler does what request headers
+ * ask: it echoes, holds its answer, throws, or sends a large one.
  */
 
 import type { Test } from 'tap'
@@ -8,7 +8,8 @@ import { AppError, ERROR_TABLE } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
 import type { Exchange, Handler } from '../../core/http/exchange.ts'
-import { loadUws, UwsServer } from '../../core/http/uws.ts'
+import { NodeHttpServer } from '../../core/http/node-http.ts'
+import { loadUws, type UwsOptions, UwsServer } from '../../core/http/uws.ts'
 import { post, RawClient } from './raw-http.ts'
 import { until } from './waiting.ts'
 
@@ -28,7 +29,12 @@ export interface Listening {
   close(): void
 }
 
+/** Both ways of carrying HTTP. */
+export const SERVERS = ['uws', 'node'] as const
+
 interface Settings {
+  /** Default: uws. */
+  readonly server?: (typeof SERVERS)[number]
   readonly limitBytes: number
   /** A named one is shared; default: any. */
   readonly port?: number
@@ -39,10 +45,6 @@ interface Settings {
 }
 
 export async function listening(settings: Settings): Promise<Listening> {
-  // Read when the library loads, as the serving process sets it.
-  process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = '16384'
-  const { uws, reason } = await loadUws()
-  if (uws === null) throw new Error(reason)
   const budget = new BodyBudget(settings.budgetBytes ?? 16_000_000)
   const counts = { gone: 0, large: 0 }
   const seen = { held: [], bodies: [], paths: [], methods: [] } as Seen
@@ -58,19 +60,31 @@ export async function listening(settings: Settings): Promise<Listening> {
     logger: SILENT,
   }
   const byHeaders = (exchange: Exchange) => serve(exchange, settings.limitBytes, seen, counts)
-  const server = new UwsServer(uws, options, settings.handler ?? byHeaders)
+  const handler = settings.handler ?? byHeaders
+  const open = settings.server === 'node' ? openNode : openUws
+  const server = await open(options, handler)
+  const large = () => counts.large
+  return { ...seen, ...server, budget, gone: () => counts.gone, large }
+}
+
+type Opened = Pick<Listening, 'port' | 'active' | 'connections' | 'close'>
+
+async function openUws(options: UwsOptions, handler: Handler): Promise<Opened> {
+  // Read when the library loads, as the serving process sets it.
+  process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = '16384'
+  const { uws, reason } = await loadUws()
+  if (uws === null) throw new Error(reason)
+  const server = new UwsServer(uws, options, handler)
   const port = await server.listen()
   if (port === null) throw new Error('no port')
-  return {
-    ...seen,
-    port,
-    budget,
-    gone: () => counts.gone,
-    large: () => counts.large,
-    active: () => server.active,
-    connections: () => server.connections,
-    close: () => server.stopListening(),
-  }
+  const [active, connections] = [() => server.active, () => server.connections]
+  return { port, active, connections, close: () => server.stopListening() }
+}
+
+async function openNode(options: UwsOptions, handler: Handler): Promise<Opened> {
+  const server = await NodeHttpServer.listen(options, handler)
+  const [active, connections] = [() => server.active, () => server.connections]
+  return { port: server.port, active, connections, close: () => void server.close(0) }
 }
 
 type Seen = Pick<Listening, 'held' | 'bodies' | 'paths' | 'methods'>
