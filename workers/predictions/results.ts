@@ -14,6 +14,8 @@ export interface CustomRow {
   readonly probas: readonly (readonly [string, number])[] | readonly number[] | null
   /** JSON text of an object; null: none. */
   readonly customKeys: string | null
+  /** Of two classes, where the code knows it. */
+  readonly probaPercentile?: number
 }
 
 export type EncodedRow =
@@ -53,7 +55,9 @@ function encodeClass(plan: CustomPredictionPlan, row: CustomRow): EncodedRow {
   }
   const texts = probas?.map(([name, value]) => `${JSON.stringify(name)}:${jsonNumber(value)}`)
   const scores = texts === undefined ? '' : `,"probas":{${texts.join(',')}}`
-  const head = `{"prediction":${JSON.stringify(label)}${scores}`
+  const percentile = row.probaPercentile
+  const rank = percentile === undefined ? '' : `,"probaPercentile":${jsonNumber(percentile)}`
+  const head = `{"prediction":${JSON.stringify(label)}${scores}${rank}`
   return result(`${head}${customPart(row.customKeys)},"ignored":false}`)
 }
 

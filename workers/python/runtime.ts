@@ -1,0 +1,136 @@
+/** PYTHON_FUNCTION and CUSTOM_PREDICTION: a crew of Python children behind one endpoint. */
+
+import { nowMs } from '../../core/base/clock.ts'
+import { AppError, toAppError } from '../../core/base/errors.ts'
+import type { PythonEndpointPlan } from '../../core/bundle/plan.ts'
+import { Crew } from '../children/crew.ts'
+import type { Session } from '../children/member.ts'
+import { CustomPredictor, type Enrich } from '../predictions/custom.ts'
+import type { BatchJob, RequestFacts, RowFailure, WorkerOutcome } from '../protocol.ts'
+import type { OpenRuntime, Runtime, RuntimeContext } from '../runtime.ts'
+import { type PythonCall, type PythonReply, pythonDialect } from './dialect.ts'
+import { ensureEnvironment } from './environment.ts'
+import { FunctionRunner, type RunCall } from './functions.ts'
+import { interpreter } from './interpreter.ts'
+import { rowCaller } from './predictions.ts'
+
+type Run = (job: BatchJob) => Promise<WorkerOutcome>
+
+interface Parts {
+  readonly plan: PythonEndpointPlan
+  readonly context: RuntimeContext
+  readonly enrich: Enrich | null
+}
+
+export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context) => {
+  const { settings, children, log, report } = context
+  if (children === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
+  refuseTexts(plan)
+  const python = await interpreterOf(plan, context)
+  const parts: Parts = { plan, context, enrich: null }
+  const warmUp = (session: Session<PythonCall, PythonReply>) => warm(parts, session)
+  const crew = await Crew.start({
+    subject: `endpoint ${plan.id}`,
+    size: plan.python.children ?? settings.children,
+    host: children,
+    dialect: pythonDialect({ plan, context, python, warmUp }),
+    log,
+    report,
+  })
+  const run = runner(parts, (call, deadlineMs) => crew.run(call, { deadlineMs }))
+  const runtime: Runtime = { run, release: () => crew.release(), program: crew.program }
+  return runtime
+}
+
+async function interpreterOf(plan: PythonEndpointPlan, context: RuntimeContext): Promise<string> {
+  const { environment } = plan.python
+  if (environment === null) return interpreter(context.settings)
+  const { directory, settings, log } = context
+  const onLine = (line: string): void => log('info', { endpoint: plan.id }, line)
+  return ensureEnvironment(environment, { directory, settings, onLine })
+}
+
+/** What can be known before a child is started. */
+function refuseTexts({ id, python: { prediction } }: PythonEndpointPlan): void {
+  if (prediction === null || prediction.input !== 'numpy') return
+  const text = prediction.features?.find(({ type }) => type === 'string')
+  if (text === undefined) return
+  const detail = `endpoint "${id}": feature "${text.name}" is a string, and "input": "numpy" is an`
+  throw new AppError('ERR_CODE_REFUSED', `${detail} array of numbers: take "pandas" or "records"`)
+}
+
+function runner(parts: Parts, run: RunCall): Run {
+  const { plan, context, enrich } = parts
+  const { prediction } = plan.python
+  if (prediction === null) {
+    const functions = new FunctionRunner({ ...context, plan, run })
+    return (job) => functions.run(job)
+  }
+  const predictor = (request: RequestFacts | null): CustomPredictor =>
+    new CustomPredictor({
+      endpoint: plan,
+      plan: prediction,
+      serviceId: context.serviceId,
+      generationId: context.generationId,
+      rowsMax: prediction.batchable ? prediction.maxRows : 1,
+      enrich,
+      call: rowCaller({ plan: prediction, run, request }),
+    })
+  const forAll = predictor(null)
+  if (!plan.python.requestMetadata) return (job) => forAll.run(job)
+  // What the code learns of one request must not be what it is told of another.
+  return (job) => oneByOne(job, (request) => predictor(request))
+}
+
+async function oneByOne(
+  job: BatchJob,
+  predictor: (request: RequestFacts | null) => CustomPredictor,
+): Promise<WorkerOutcome> {
+  const startMs = nowMs()
+  const outcomes = await Promise.all(
+    Array.from(job.ends, (_, i) => predictor(job.requests?.[i] ?? null).run(single(job, i))),
+  )
+  const failures: RowFailure[] = []
+  const bodies = outcomes.map((outcome, index) => {
+    if (outcome.kind !== 'answers') {
+      failures.push({ index, code: 'ERR_INTERNAL', detail: '' })
+      return ''
+    }
+    for (const failure of outcome.failures ?? []) failures.push({ ...failure, index })
+    return outcome.bodies[0] ?? ''
+  })
+  const executeUs = Math.round((nowMs() - startMs) * 1_000)
+  return { kind: 'answers', bodies, failures: failures.length > 0 ? failures : null, executeUs }
+}
+
+function single(job: BatchJob, index: number): BatchJob {
+  const bytes = job.bytes.subarray(job.ends[index - 1] ?? 0, job.ends[index])
+  return {
+    endpoint: job.endpoint,
+    verb: job.verb,
+    bytes,
+    ends: Uint32Array.of(bytes.length),
+    waitUs: job.waitUs.slice(index, index + 1),
+  }
+}
+
+/** First calls are slow; a body that worked in the forge is answered before a caller waits. */
+async function warm(parts: Parts, session: Session<PythonCall, PythonReply>): Promise<void> {
+  const [body] = parts.plan.warmUp
+  if (body === undefined) return
+  let failure: unknown = null
+  const call: RunCall = async (one) => {
+    try {
+      return await session.call(one)
+    } catch (error) {
+      failure = error
+      throw error
+    }
+  }
+  const bytes = new TextEncoder().encode(body)
+  const ends = Uint32Array.of(bytes.length)
+  const job = { endpoint: 0, verb: 'single', bytes, ends, waitUs: Uint32Array.of(0) } as const
+  await runner(parts, call)(job)
+  // An answer that is an error is an answer; a child that is lost is none.
+  if (failure !== null) throw toAppError(failure)
+}
