@@ -3,6 +3,7 @@
  * interpreters, the tools that hold a child within limits, and the folders children need.
  */
 
+import { execFile } from 'node:child_process'
 import { isAbsolute, join } from 'node:path'
 import type { Config } from '../core/config/config.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'
@@ -12,13 +13,34 @@ import type { Home } from './store/home.ts'
 /** All that children get of the node's environment: nothing in it is a secret of the node. */
 const ENVIRONMENT = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'LD_LIBRARY_PATH']
 
+/** An interpreter takes milliseconds to say its version; one that does not is no use. */
+const PROBE_MS = 5_000
+
+export interface ProgramView {
+  readonly path: string
+  /** Null until it has said so. */
+  readonly version: string | null
+}
+
+/** What was found, for health. */
+export interface RuntimesView {
+  /** Null: there is none, or it does not run. */
+  readonly python: ProgramView | null
+  readonly r: ProgramView | null
+  /** Names of databases. */
+  readonly connections: readonly string[]
+}
+
 export interface RuntimeSources {
   readonly config: Config
   readonly home: Home
+  /** See run-directory.ts. */
+  readonly runDirectory: string
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-export function runtimeSettings({ config, home, env }: RuntimeSources): RuntimeSettings {
+export function runtimeSettings(sources: RuntimeSources): RuntimeSettings {
+  const { config, home, runDirectory, env } = sources
   const path = env['PATH'] ?? ''
   const find = (name: string): string | null => (isAbsolute(name) ? name : findProgram(name, path))
   const kept = ENVIRONMENT.flatMap((name) => {
@@ -29,7 +51,7 @@ export function runtimeSettings({ config, home, env }: RuntimeSources): RuntimeS
     python: find(config.python ?? 'python3'),
     rscript: find(config.rscript ?? 'Rscript'),
     environments: join(home.root, 'environments'),
-    runDirectory: join(home.root, 'run'),
+    runDirectory,
     pipIndexUrl: config.pipIndexUrl,
     children: config.children ?? config.threads,
     childLimits: {
@@ -42,4 +64,48 @@ export function runtimeSettings({ config, home, env }: RuntimeSources): RuntimeS
     setpriv: findProgram('setpriv', path),
     connections: config.connections,
   }
+}
+
+/** Asks the interpreters for their versions; nothing waits for it, and none has to be there. */
+export class RuntimeProbe {
+  #view: RuntimesView
+  /** Settles when both have answered, or have had their time. */
+  readonly done: Promise<void>
+
+  constructor(settings: RuntimeSettings) {
+    const unasked = (path: string | null) => (path === null ? null : { path, version: null })
+    const { python, rscript, connections } = settings
+    const names = connections.map(({ name }) => name)
+    this.#view = { python: unasked(python), r: unasked(rscript), connections: names }
+    this.done = this.#ask(settings)
+  }
+
+  view(): RuntimesView {
+    return this.#view
+  }
+
+  async #ask(settings: RuntimeSettings): Promise<void> {
+    const { python, rscript, environment } = settings
+    const [foundPython, foundR] = await Promise.all([
+      probe(python, environment),
+      probe(rscript, environment),
+    ])
+    this.#view = { ...this.#view, python: foundPython, r: foundR }
+  }
+}
+
+/** `Python 3.11.2`, `Rscript (R) version 4.2.2 (2022-10-31)`: the first number with dots. */
+function probe(
+  path: string | null,
+  environment: RuntimeSettings['environment'],
+): Promise<ProgramView | null> {
+  if (path === null) return Promise.resolve(null)
+  const options = { env: { ...environment }, timeout: PROBE_MS, killSignal: 'SIGKILL' } as const
+  return new Promise((resolve) => {
+    const child = execFile(path, ['--version'], options, (error, stdout, stderr) => {
+      const version = /\d+(?:\.\d+)+/.exec(`${stdout} ${stderr}`)?.[0] ?? null
+      resolve(error !== null || version === null ? null : { path, version })
+    })
+    child.unref()
+  })
 }

@@ -21,7 +21,8 @@ import { prepareFirstKey } from './first-key.ts'
 import { urlOf } from './greeting.ts'
 import { type Operations, openOperations } from './operations/operations.ts'
 import { pickPort, whyNotFree, whyShared } from './ports.ts'
-import { runtimeSettings } from './runtimes.ts'
+import { openRunDirectory } from './run-directory.ts'
+import { RuntimeProbe, runtimeSettings } from './runtimes.ts'
 import { Fleet } from './serving/fleet.ts'
 import type { Launch } from './serving/serve-process.ts'
 import { memoryBytesOfEach, readTcpMigrateReq } from './serving/system.ts'
@@ -195,7 +196,10 @@ async function openParts(
 
   const port = config.port === 0 ? await pickPort(config.host) : config.port
   const metrics = new MetricsStore()
-  const runtimes = runtimeSettings({ config, home, env: options.forge.env })
+  const run = openRunDirectory(home.root)
+  opened.onClose(() => run.remove())
+  const { env } = options.forge
+  const runtimes = runtimeSettings({ config, home, runDirectory: run.path, env })
   const serving = {
     ...serveConfig(options, home, runtimes),
     tlsCert: tlsFile,
@@ -212,7 +216,8 @@ async function openParts(
   const { store, copies, mayBeOlder: stateIsOlder } = state
   const kept = { store, copies, stateIsOlder }
   const common = { ...kept, home, forge, metrics, logger, keepPreviousMs, drainMs }
-  const operations = await openOperations({ ...common, serving: fleet, certificates })
+  const found = { certificates, runtimes: new RuntimeProbe(runtimes) }
+  const operations = await openOperations({ ...common, serving: fleet, ...found })
   opened.onClose(() => operations.close())
   opened.onClose(async () => {
     // They take what they had staged with them.

@@ -2,6 +2,7 @@
 
 import type { Logger } from '../../core/base/logger.ts'
 import type { Forge, Serving } from '../contracts.ts'
+import type { RuntimesView } from '../runtimes.ts'
 import type { SerialQueue, SerialQueues } from '../serial.ts'
 import type { Home } from '../store/home.ts'
 import type { CopyStatus } from '../store/state-copies.ts'
@@ -34,6 +35,8 @@ export interface Context {
   readonly switches: SwitchTickets
   /** Null: without TLS. */
   readonly certificates: Pick<Certificates, 'views' | 'causes'> | null
+  /** Null: nobody has looked for interpreters and databases. */
+  readonly runtimes: { view(): RuntimesView } | null
   /** Null: nobody keeps copies of the state. */
   readonly copies: { status(): CopyStatus } | null
 }

@@ -2,6 +2,7 @@
 
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { type GenerationRef, refKey } from '../../core/base/ids.ts'
+import { hasChildren } from '../../core/bundle/kinds.ts'
 import { exists } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
@@ -117,12 +118,23 @@ async function commitSwitch(
   })
   switches.commit(serviceId, ticket)
   for (const previous of before.mapping) {
-    publisher.residents.keep({ serviceId, generationId: previous.generationId })
+    keepWarm(context, { serviceId, generationId: previous.generationId })
   }
   // Of a disabled service nothing mapped is in memory; the load should not have been in vain.
-  if (!before.enabled) publisher.residents.keep(ref)
+  if (!before.enabled) keepWarm(context, ref)
   await publisher.apply()
   return true
+}
+
+/**
+ * What receives no traffic any more stays in memory for a while, so that going back takes no load.
+ * Not with child processes: those have memory of their own that nobody shares, and their code may
+ * do things by itself, in threads and with files, which must end when its generation does.
+ */
+export function keepWarm({ catalog, publisher }: Context, ref: GenerationRef): void {
+  const record = catalog.findGeneration(ref.serviceId, ref.generationId)
+  if (record !== null && hasChildren(record.plan)) publisher.residents.drop(ref)
+  else publisher.residents.keep(ref)
 }
 
 function assertUsable(context: Context, ref: GenerationRef): void {

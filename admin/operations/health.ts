@@ -7,6 +7,7 @@
 
 import type { StoppedEndpoint } from '../../core/channel/messages.ts'
 import type { ServingProcess, ServingStatus } from '../contracts.ts'
+import type { RuntimesView } from '../runtimes.ts'
 import type { ServiceRecord } from '../store/records.ts'
 import type { CertificateView, ListenerName } from '../tls/listener-certificate.ts'
 import type { Context } from './context.ts'
@@ -34,9 +35,16 @@ export interface HealthView {
     /** Only services with something to tell. */
     readonly services: Readonly<Record<string, ServiceHealth>>
     readonly causes: readonly string[]
+    /** What endpoints that are no ONNX model can use; absent where nobody has looked. */
+    readonly runtimes?: RuntimesHealth
     /** Certificates in use; absent where nothing speaks TLS. */
     readonly tls?: Partial<Record<ListenerName, CertificateView>>
   }
+}
+
+interface RuntimesHealth extends Omit<RuntimesView, 'connections'> {
+  /** By name; `up` is null where no loaded generation uses it. */
+  readonly connections: Readonly<Record<string, { readonly up: boolean | null }>>
 }
 
 interface ServiceHealth {
@@ -69,9 +77,23 @@ export function healthView(context: Context): HealthView {
       },
       services: Object.fromEntries(troubled),
       causes,
+      ...(context.runtimes === null ? {} : { runtimes: runtimesHealth(context, context.runtimes) }),
       ...(Object.keys(tls).length === 0 ? {} : { tls }),
     },
   }
+}
+
+/** Names and nothing else of the connections: where they lead to opens a door. */
+function runtimesHealth(context: Context, found: NonNullable<Context['runtimes']>): RuntimesHealth {
+  const { python, r, connections } = found.view()
+  const generations = context.serving.observed()?.generations ?? []
+  const statuses = generations.flatMap((one) => one.runtimes)
+  const upOf = (name: string): boolean | null => {
+    const ours = statuses.filter(({ subject }) => subject === `connection ${name}`)
+    return ours.length === 0 ? null : ours.every(({ up }) => up)
+  }
+  const states = connections.map((name) => [name, { up: upOf(name) }] as const)
+  return { python, r, connections: Object.fromEntries(states) }
 }
 
 /** Copies follow a change within a second; only when they do not is there something to tell. */
@@ -146,6 +168,9 @@ function generationHealth(
   if (observed.state === 'loading') causes.push(`${generationId} is loading`)
   if (observed.threadsLost > 0) {
     causes.push(`${generationId}: ${observed.threadsLost} of ${observed.threads} threads are lost`)
+  }
+  for (const { subject, up, detail } of observed.runtimes) {
+    if (!up) causes.push(`${generationId}: ${subject} is down: ${detail}`)
   }
   const allLost = observed.threads > 0 && observed.threadsLost >= observed.threads
   return { down: observed.state === 'loading' || allLost, causes }

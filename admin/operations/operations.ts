@@ -49,6 +49,7 @@ export interface OperationsOptions {
   /** For health. */
   readonly certificates?: Certificates
   readonly copies?: NonNullable<Context['copies']>
+  readonly runtimes?: NonNullable<Context['runtimes']>
 }
 
 export type Operations = ReturnType<typeof createOperations>
@@ -95,6 +96,7 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
     uploadIdleMs: options.uploadIdleMs ?? LIMITS.uploadIdleMs,
     switches: new SwitchTickets(),
     certificates: options.certificates ?? null,
+    runtimes: options.runtimes ?? null,
     copies: options.copies ?? null,
   }
 }

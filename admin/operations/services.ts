@@ -7,6 +7,7 @@ import { type GenerationRef, ID_RULE, isServiceId } from '../../core/base/ids.ts
 import { exists } from '../store/files.ts'
 import type { ServiceRecord, StateRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
+import { keepWarm } from './generations.ts'
 
 export async function createService(
   context: Context,
@@ -57,9 +58,7 @@ export async function disableService(
 ): Promise<void> {
   await context.perService.run(serviceId, async () => {
     // Enabling it again soon takes no load.
-    for (const ref of mappedRefs(context.catalog.service(serviceId))) {
-      context.publisher.residents.keep(ref)
-    }
+    for (const ref of mappedRefs(context.catalog.service(serviceId))) keepWarm(context, ref)
     await setEnabled(context, serviceId, false, actor)
   })
 }

@@ -58,6 +58,14 @@ const summaryFields = {
   generationCount: Count,
 }
 
+const Program = Type.Union([
+  Type.Object({
+    path: Type.String(),
+    version: Type.Union([Type.String(), Type.Null()], { description: 'Null: not known yet.' }),
+  }),
+  Type.Null(),
+])
+
 const Mapping = Type.Object({
   entries: Type.Array(Type.Object({ generation: Type.String(), proba: Type.Number() })),
 })
@@ -149,6 +157,23 @@ export const SCHEMAS = {
       }),
       services: Type.Record(Type.String(), Type.Object({ causes: Type.Array(Type.String()) })),
       causes: Type.Array(Type.String()),
+      runtimes: Type.Optional(
+        Type.Object(
+          {
+            python: Program,
+            r: Program,
+            connections: Type.Record(
+              Type.String(),
+              Type.Object({
+                up: Type.Union([Type.Boolean(), Type.Null()], {
+                  description: 'Null: no loaded generation uses it.',
+                }),
+              }),
+            ),
+          },
+          { description: 'Interpreters and databases that endpoints can use.' },
+        ),
+      ),
       tls: Type.Optional(
         Type.Record(Type.String(), Type.Object(certificateFields), {
           description: 'Certificates in use, by listener: query and admin.',

@@ -14,6 +14,7 @@ import type {
   ObservedGeneration,
   ObservedState,
 } from '../../core/channel/messages.ts'
+import type { RuntimeStatus } from '../../core/children/spec.ts'
 import type { Report } from './readiness.ts'
 
 /** First comes what a merged report shows. */
@@ -72,8 +73,22 @@ function mergedGeneration(parts: readonly Part[], staying: number): ObservedGene
       running: sum(all.map(({ running }) => running)),
       stoppedEndpoints: [...new Set(all.flatMap(({ stoppedEndpoints }) => stoppedEndpoints))],
       hangs: sumOfHangs(all),
+      runtimes: mergedRuntimes(counted),
     },
   ]
+}
+
+/** Up where it is up in all processes; the first that is down says why. */
+function mergedRuntimes(all: readonly ObservedGeneration[]): RuntimeStatus[] {
+  const groups = new Map<string, RuntimeStatus>()
+  for (const status of all.flatMap(({ runtimes }) => runtimes)) {
+    const known = groups.get(status.subject)
+    const worse = known === undefined || (known.up && !status.up) ? status : known
+    const busy = (known?.busy ?? 0) + status.busy
+    const size = (known?.size ?? 0) + status.size
+    groups.set(status.subject, { ...worse, busy, size })
+  }
+  return [...groups.values()]
 }
 
 function isFailed({ state }: ObservedGeneration): boolean {
