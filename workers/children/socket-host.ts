@@ -7,7 +7,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -67,6 +67,7 @@ export class SocketHost implements ChildHost {
   }
 
   static async open(runDirectory: string, link: SpawnerLink): Promise<SocketHost> {
+    await mkdir(runDirectory, { recursive: true, mode: 0o700 })
     const path = await socketPath(runDirectory)
     const server = createServer({ allowHalfOpen: false })
     server.maxConnections = CONNECTIONS_MAX
