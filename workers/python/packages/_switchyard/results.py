@@ -91,7 +91,9 @@ def from_records(records, kind, rows, classes):
             raise AnswerInvalid(
                 '"probas" of row %d is a %s, not class to probability' % (index, type(odd).__name__)
             )
-    predictions = [record.get("prediction") for record in records]
+    # None says that a row is left out; where no row says anything, probabilities decide.
+    told = any("prediction" in record for record in records)
+    predictions = [record.get("prediction") for record in records] if told else None
     probas = None
     if kind != "REGRESSION" and any(record.get("probas") is not None for record in records):
         probas = [record.get("probas") for record in records]
