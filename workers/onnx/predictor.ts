@@ -12,6 +12,8 @@ import { isObject } from '../../core/base/json.ts'
 import type { OnnxEndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { type Parsed, parseBodies } from '../bodies.ts'
+import type { Enricher } from '../lookup/enrich.ts'
+import { rowReason } from '../lookup/reasons.ts'
 import type { FeatureMap } from '../predictions/values.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
 import { answerMaker, fetchesOf, ignoredResult, type ResultEncoder } from './answers.ts'
@@ -24,6 +26,11 @@ interface Generation {
   readonly generationId: string
 }
 
+export interface PredictorOptions extends Generation {
+  /** Adds features to rows before they are scored; released with the predictor. */
+  readonly enricher?: Enricher | null
+}
+
 /** What became of one row: the JSON of its `result`, or why there is none. */
 type RowResult = string | RowFailure
 
@@ -32,11 +39,11 @@ class TooLate extends Error {}
 
 export async function openPredictor(
   directory: string,
-  generation: Generation,
+  options: PredictorOptions,
   plan: OnnxEndpointPlan,
 ): Promise<Predictor> {
   const model = await openModel(join(directory, plan.prediction.model))
-  return new Predictor(model, plan, generation)
+  return new Predictor(model, plan, options)
 }
 
 export class Predictor {
@@ -48,10 +55,12 @@ export class Predictor {
   readonly #encoderOf: ReturnType<typeof answerMaker>
   readonly #tail: string
   readonly #timeoutMs: number
+  readonly #enricher: Enricher | null
   #runMs = 0
   #endMs = 0
 
-  constructor(model: Model, plan: OnnxEndpointPlan, generation: Generation) {
+  constructor(model: Model, plan: OnnxEndpointPlan, generation: PredictorOptions) {
+    this.#enricher = generation.enricher ?? null
     this.#model = model
     this.#plan = plan.prediction
     this.#rowsMax = plan.prediction.batchable ? plan.prediction.maxRows : 1
@@ -64,8 +73,9 @@ export class Predictor {
     this.#timeoutMs = plan.timeoutMs
   }
 
-  release(): Promise<void> {
-    return this.#model.release()
+  async release(): Promise<void> {
+    await this.#enricher?.release()
+    await this.#model.release()
   }
 
   /** Never throws: what goes wrong with one request is told of that request. */
@@ -132,7 +142,43 @@ export class Predictor {
     return answers
   }
 
-  async #rows(rows: readonly Features[]): Promise<RowResult[]> {
+  #rows(rows: readonly Features[]): Promise<RowResult[]> {
+    return this.#enricher === null ? this.#score(rows) : this.#enriched(rows, this.#enricher)
+  }
+
+  /** Scores the rows that got their features; the others have their answer already. */
+  async #enriched(rows: readonly Features[], enricher: Enricher): Promise<RowResult[]> {
+    const results = new Array<RowResult>(rows.length)
+    const asked = [...rows.entries()].flatMap(([index, row]) =>
+      row.kind === 'features' ? [{ index, features: row.features }] : [],
+    )
+    for (const [index, row] of rows.entries()) {
+      if (row.kind === 'refused') results[index] = bodyInvalid(index, row.reason)
+    }
+    const answers = await enricher.run(
+      asked.map(({ features }) => features),
+      this.#endMs,
+    )
+    const ready: { readonly index: number; readonly dump: string }[] = []
+    const scored: Features[] = []
+    for (const [at, { index }] of asked.entries()) {
+      const answer = answers[at]
+      if (answer === undefined) throw new TooLate()
+      if (answer.kind === 'row') {
+        ready.push({ index, dump: answer.dump })
+        scored.push({ kind: 'features', features: answer.features })
+      } else if (answer.kind === 'result') results[index] = answer.text
+      else results[index] = { index, code: answer.code, detail: answer.detail }
+    }
+    for (const [at, result] of (await this.#score(scored)).entries()) {
+      const { index, dump } = ready[at] ?? { index: 0, dump: '' }
+      if (typeof result !== 'string') results[index] = { ...result, index }
+      else results[index] = dump === '' ? result : `${result.slice(0, -1)}${dump}}`
+    }
+    return results
+  }
+
+  async #score(rows: readonly Features[]): Promise<RowResult[]> {
     const results = new Array<RowResult>(rows.length)
     if (this.#plan.kind === 'RAW') {
       for (let i = 0; i < rows.length; i++) results[i] = await this.#raw(rows[i], i)
@@ -153,7 +199,7 @@ export class Predictor {
   /** Puts a row into the input buffers; null, or the answer of a row that is not run. */
   #fill(row: Features | undefined, at: number, index: number): RowResult | null {
     if (row === undefined || row.kind === 'refused') {
-      return { index, code: 'ERR_BODY_INVALID', detail: row?.reason ?? '' }
+      return bodyInvalid(index, row?.reason ?? '')
     }
     const problem = this.#columns.fill(row.features, at)
     if (problem === null) return null
@@ -202,7 +248,7 @@ export class Predictor {
 
   async #raw(row: Features | undefined, index: number): Promise<RowResult> {
     if (row === undefined || row.kind === 'refused') {
-      return { index, code: 'ERR_BODY_INVALID', detail: row?.reason ?? '' }
+      return bodyInvalid(index, row?.reason ?? '')
     }
     try {
       const feeds = decodeTensors(row.features, this.#plan.inputs)
@@ -243,10 +289,14 @@ function refused(reason: string) {
   return { kind: 'refused', reason } as const
 }
 
+function bodyInvalid(index: number, detail: string): RowFailure {
+  return { index, code: 'ERR_BODY_INVALID', detail }
+}
+
 /** A row of predict-multi that failed keeps its place and says why. */
 function inPlace(result: RowResult): string {
   if (typeof result === 'string') return result
-  const reason = result.code === 'ERR_INFERENCE' ? 'IGNORED_BY_MODEL' : 'INVALID_FEATURE'
+  const reason = result.code === 'ERR_INFERENCE' ? 'IGNORED_BY_MODEL' : rowReason(result.code)
   const error = { code: result.code, message: result.detail }
   return `{"ignored":true,"ignoreReason":"${reason}","error":${JSON.stringify(error)}}`
 }

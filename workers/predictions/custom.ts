@@ -11,6 +11,7 @@ import { nowMs } from '../../core/base/clock.ts'
 import type { ErrorCode } from '../../core/base/errors.ts'
 import type { CustomPredictionPlan, EndpointPlan } from '../../core/bundle/plan.ts'
 import { type Parsed, parseBodies } from '../bodies.ts'
+import { rowReason } from '../lookup/reasons.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
 import { endOfWaiting, envelopeTail, milliseconds, timingHead } from './envelope.ts'
 import { type CheckedRow, featureRules } from './features.ts'
@@ -230,7 +231,7 @@ function answerInvalid(detail: string): CodeFailure {
 function inPlace(result: RowResult): string {
   if (typeof result === 'string') return result
   const isOfCode = result.code === 'ERR_CODE_RAISED' || result.code === 'ERR_ANSWER_INVALID'
-  const reason = isOfCode ? 'IGNORED_BY_MODEL' : 'INVALID_FEATURE'
+  const reason = isOfCode ? 'IGNORED_BY_MODEL' : rowReason(result.code)
   const error = { code: result.code, message: result.detail }
   return `{"ignored":true,"ignoreReason":"${reason}","error":${JSON.stringify(error)}}`
 }
