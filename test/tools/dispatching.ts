@@ -45,6 +45,10 @@ export class Asker implements Caller {
   /** Set by the test: the caller has gone. Set here: it was answered. */
   done = false
 
+  get replies(): number {
+    return this.answers.length + this.raws.length + this.errors.length
+  }
+
   /** Gone before any reply. */
   get left(): boolean {
     return this.done && this.endedMs === 0

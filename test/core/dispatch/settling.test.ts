@@ -44,7 +44,7 @@ t.test('Fifo behaves as an array does', async (t) => {
 const KINDS = 'ask ask ask leave finish finish crash fail turn wait'.split(' ')
 const oneStep = fc.record({
   kind: fc.constantFrom(...KINDS),
-  lane: fc.nat({ max: 2 }),
+  lane: fc.nat({ max: 3 }),
   which: fc.nat(),
 })
 
@@ -55,8 +55,9 @@ t.test('any order of arrivals, departures, failures: each settles exactly once',
   const property = fc.asyncProperty(steps, async (plan) => {
     const first = setUp(t, { batchMax: 3, requestsMax: 6, timeoutMs: 12 }, { permits: 2 })
     const second = first.another({ batchMax: 1, serial: true, bytesMax: 4, timeoutMs: 1_000 })
+    const waits = first.another({ batchMax: 1, permit: false, timeoutMs: 12 })
     const third = first.another({ verb: 'multi', runner: first.runner, timeoutMs: 1_000 })
-    const sides = [first, second, third]
+    const sides = [first, second, third, waits]
     const entered: { asker: Asker; pending: Pending; lane: Lane }[] = []
     for (const { kind, lane: index, which } of plan) {
       const side = sides[index]
