@@ -24,6 +24,8 @@ import { StderrTail } from './stderr-tail.ts'
 const GIB = 1024 ** 3
 /** A forge that has answered may take this long to end; its threads may still be inside a model. */
 const END_MS = 2_000
+/** The forge itself ends pip at its limit and says more than could be said here. */
+const ENVIRONMENT_SPARE_MS = 30_000
 /** Longest wait for the pipes of a child that has ended. */
 const PIPES_MS = 1_000
 
@@ -42,6 +44,12 @@ export interface ForgeOptions {
   readonly cores: number
   readonly runtimes: RuntimeSettings
   readonly logger: Logger
+}
+
+/** Of the phases whose names say too little. */
+const DOING: Partial<Record<ForgePhase, string>> = {
+  environment: 'making the Python environment:',
+  tables: 'making tables:',
 }
 
 const ENVIRONMENT = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH']
@@ -155,7 +163,8 @@ function startForge(options: ForgeOptions, job: Job): ChildProcess {
   const command = [
     ...(prlimit === null
       ? []
-      : [prlimit, `--as=${Math.ceil(job.memoryBytes)}`, `--cpu=${cpuS}`, '--']),
+      : // Only the soft limit of memory: what its children may have is not for it to lower.
+        [prlimit, `--as=${Math.ceil(job.memoryBytes)}:`, `--cpu=${cpuS}`, '--']),
     ...(setpriv === null ? [] : [setpriv, '--pdeathsig', 'KILL']),
     process.execPath,
     entry,
@@ -190,9 +199,10 @@ function limit(options: ForgeOptions, job: Job, child: ChildProcess, run: Run): 
   const arm = () => setTimeout(() => over('over time'), run.limitMs)
   let timer = arm()
   let bytes = job.archiveBytes
-  const rearm = (): void => {
+  let phase: ForgePhase | null = null
+  const rearm = (limitMs = job.timeMs(bytes)): void => {
     clearTimeout(timer)
-    run.limitMs = job.timeMs(bytes)
+    run.limitMs = limitMs
     timer = arm()
   }
   const stopWatching =
@@ -200,11 +210,20 @@ function limit(options: ForgeOptions, job: Job, child: ChildProcess, run: Run): 
       ? watchMemory(child, job.memoryBytes, () => over('over memory'))
       : (): void => {}
   return {
-    follow({ phase, progress }) {
-      if (progress !== null && progress.totalBytes > bytes) {
+    follow({ phase: next, progress }) {
+      const isNew = next !== phase
+      const before = phase
+      phase = next
+      if (next === 'environment') {
+        if (isNew) rearm(LIMITS.environmentMs + ENVIRONMENT_SPARE_MS)
+      } else if (next === 'tables') {
+        // Each table has its own time.
+        if (progress !== null && progress.doneBytes === 0) rearm(job.timeMs(progress.totalBytes))
+        else if (isNew) rearm()
+      } else if (progress !== null && progress.totalBytes > bytes) {
         bytes = progress.totalBytes
         rearm()
-      } else if (phase === 'checking') rearm()
+      } else if (next === 'checking' || before === 'environment' || before === 'tables') rearm()
     },
     stop() {
       clearTimeout(timer)
@@ -231,8 +250,9 @@ function receive(child: ChildProcess, job: Job, run: Run, message: ForgeMessage)
 
 /** What to say of a forge that ended without an answer. */
 function verdict(job: Job, run: Run, how: string): ForgeOutcome {
-  const when = run.phase === null ? 'before it began' : `while ${run.phase} ${run.detail}`.trim()
   const who = 'the process that tried the model'
+  const doing = run.phase === null ? '' : (DOING[run.phase] ?? run.phase)
+  const when = run.phase === null ? 'before it began' : `while ${doing} ${run.detail}`.trim()
   if (run.ended === 'node stops') return refusal('ERR_STOPPING', 'the import was given up')
   if (run.ended === 'over time' || how === 'SIGXCPU') {
     const seconds = Math.round(run.limitMs / 100) / 10

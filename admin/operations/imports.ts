@@ -33,6 +33,9 @@ export interface ImportRequest {
 
 type Forged = Extract<ForgeOutcome, { kind: 'forged' }>
 
+/** Bytes that a table takes for each of its file, until it is made. */
+const TABLE_DISK_FACTOR = 3
+
 /** The generation as it is stored; for the same content under the same id, the one of before. */
 export async function importGeneration(
   context: Context,
@@ -98,8 +101,15 @@ function listenerOf(request: ImportRequest, task: ImportTask): ForgeListener {
   return {
     onPhase(phase, detail, progress) {
       task.enter(phase, detail, progress)
-      if (progress !== null) task.space.remaining(progress.totalBytes - progress.doneBytes)
-      if (phase !== 'checking') return
+      if (progress !== null) {
+        const factor = phase === 'tables' ? TABLE_DISK_FACTOR : 1
+        task.space.remaining(factor * (progress.totalBytes - progress.doneBytes))
+      }
+      if (phase !== 'checking') {
+        // What is made is on the disk by now, and no promise any more.
+        if (progress === null && phase !== 'unpacking') task.space.remaining(0)
+        return
+      }
       task.space.remaining(0)
       // Sooner than needed: the disk may be short of exactly these bytes. Failing, it goes later.
       if (request.temporary === true) rm(request.archivePath, { force: true }).catch(() => {})

@@ -20,23 +20,62 @@ const serviceId = only('an id', (value) => typeof value === 'string' && isServic
 const generationId = only('an id', (value) => typeof value === 'string' && isGenerationId(value))
 const keyId = only('an id', (value) => typeof value === 'string' && /^[^/]{1,256}$/.test(value))
 const present = only('a value', (value) => value !== undefined)
+const object = only('an object', isObject)
 
-const endpointPlan = shape({
+const code = shape({ file: text, name: text, variables: object, get: flag })
+const steps = list(shape({ table: text, key: list(shape({ column: text, field: text })) }))
+const statement = shape({ text, parameters: list(shape({ name: text })) })
+
+/** What plans of a type have beside the common part. */
+const OF_TYPE: Readonly<Record<string, Check>> = {
+  STD_PREDICTION: shape({
+    prediction: shape({ kind: text, model: text, inputs: list(shape({ name: text })) }),
+  }),
+  PYTHON_FUNCTION: shape({ python: code }),
+  CUSTOM_PREDICTION: shape({ python: code }),
+  R_FUNCTION: shape({ r: code }),
+  CUSTOM_R_PREDICTION: shape({ r: code }),
+  SQL_QUERY: shape({ sql: shape({ statements: list(statement), maxRows: number }) }),
+  DATASET_LOOKUP: shape({ lookup: shape({ steps }) }),
+}
+
+const commonPlan = shape({
   id: text,
   type: text,
   modelRef: text,
   timeoutMs: number,
   queue: shape({ maxRequests: number, maxBytes: number }),
   worstBatchMs: number,
-  prediction: shape({ kind: text, model: text, inputs: list(shape({ name: text })) }),
   warmUp: list(text),
+  enrich: optional(shape({ steps, dump: flag })),
 })
 
+const endpointPlan: Check = (value, path) => {
+  const fault = commonPlan(value, path)
+  if (fault !== null || !isObject(value)) return fault
+  const type = String(value['type'])
+  const check = Object.hasOwn(OF_TYPE, type) ? OF_TYPE[type] : undefined
+  return check === undefined ? `${path}.type is none that this node knows` : check(value, path)
+}
+
+const table = shape({
+  name: text,
+  file: nullable(text),
+  lmdb: nullable(text),
+  database: nullable(shape({ connection: text, from: text })),
+  key: list(text),
+  columns: list(shape({ name: text, type: text })),
+  rows: nullable(number),
+})
+
+/** Tables and made files came later: plans of an older version lack them. */
 const plan = shape({
   planVersion: only('1', (value) => value === 1),
   authorization: shape({ method: text, keys: list(shape({ id: text, sha256: digest })) }),
   threads: nullable(number),
   endpoints: list(endpointPlan),
+  tables: optional(list(table)),
+  made: optional(list(text)),
 })
 
 const CHECKS: Readonly<Record<string, Check>> = {
@@ -114,6 +153,10 @@ function only(what: string, isRight: (value: unknown) => boolean): Check {
 
 function nullable(check: Check): Check {
   return (value, path) => (value === null ? null : check(value, path))
+}
+
+function optional(check: Check): Check {
+  return (value, path) => (value === undefined ? null : check(value, path))
 }
 
 function list(check: Check): Check {

@@ -292,6 +292,15 @@ export interface EndpointReport {
   readonly testQueries: readonly { readonly name: string; readonly passed: boolean }[]
 }
 
+export interface TableReport {
+  readonly name: string
+  /** Null where nobody counted: the rows are in a database, or nobody looks them up. */
+  readonly rows: number | null
+  readonly columns: number
+  /** Named connection of a table in a database; null: it came with the bundle. */
+  readonly connection: string | null
+}
+
 export interface ForgeReport {
   readonly forgedOn: number
   readonly durationMs: number
@@ -300,4 +309,6 @@ export interface ForgeReport {
   readonly files: number
   readonly unpackedBytes: number
   readonly endpoints: readonly EndpointReport[]
+  /** Absent: the bundle has none that are used. */
+  readonly tables?: readonly TableReport[]
 }

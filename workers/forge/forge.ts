@@ -10,14 +10,26 @@ import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { ERROR_TABLE, type ErrorCode, type Fault } from '../../core/base/errors.ts'
 import { checkManifestText } from '../../core/bundle/check.ts'
 import { type ContentFile, contentSha256 } from '../../core/bundle/content.ts'
-import type { Manifest } from '../../core/bundle/manifest.ts'
-import type { AuthorizationPlan, ForgeReport, GenerationPlan } from '../../core/bundle/plan.ts'
+import type { Manifest, ManifestEndpoint } from '../../core/bundle/manifest.ts'
+import type {
+  AuthorizationPlan,
+  ForgeReport,
+  GenerationPlan,
+  TablePlan,
+  TableReport,
+} from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
+import type { RuntimeSettings } from '../../core/config/runtimes.ts'
+import type { ChildHost } from '../children/child-host.ts'
 import { RUNTIME } from '../onnx/session.ts'
-import type { ForgeMessage, ForgePhase, ForgeRequest } from '../protocol.ts'
+import type { ForgeMessage, ForgeProgress, ForgeRequest } from '../protocol.ts'
+import type { RuntimeLog } from '../runtime.ts'
 import { forgeEndpoint } from './endpoint.ts'
-import { type ModelFile, modelFile } from './model-file.ts'
-import type { EndpointForged } from './task.ts'
+import { type BundleFiles, type ModelFile, modelFile } from './model-file.ts'
+import { isPython, isR, lookupsOf, type Tell } from './needs.ts'
+import { type Prepared, prepare } from './prepare.ts'
+import { everyNow } from './progress.ts'
+import type { EndpointForged, EndpointRefused } from './task.ts'
 import { type ListedFile, manifestPath, type OnProgress, unpack } from './unpack.ts'
 
 /** What is told before the end. */
@@ -26,29 +38,21 @@ export type Notice = Extract<ForgeMessage, { kind: 'phase' | 'named' }>
 /** The last message of a forge: it says what became of the bundle. */
 export type Verdict = Exclude<ForgeMessage, Notice>
 
-/** How often the progress of a phase is told. */
-const PROGRESS_EVERY_MS = 100
-
 export async function forge(
   request: ForgeRequest,
   tell: (notice: Notice) => void,
 ): Promise<Verdict> {
   const startMs = nowMs()
-  const say = (phase: ForgePhase, detail: string): void => {
-    tell({ kind: 'phase', phase, detail, progress: null })
+  const say: Tell = (phase, detail, progress) => {
+    tell({ kind: 'phase', phase, detail, progress: progress ?? null })
   }
   say('unpacking', '')
   const read = await unpackAndCheck(request, tell)
   if (read.kind !== 'valid') return read
   const { unpacked, manifest, generationId } = read
   say('checking', `${unpacked.files.length} files`)
-  const results = await forgeEndpoints(request, {
-    manifest,
-    generationId,
-    files: unpacked.files,
-    say,
-  })
-  const refusals = results.filter((result) => result.kind === 'refused')
+  const { results, prepared } = await forgeAll(request, { manifest, generationId, unpacked, say })
+  const refusals = [...prepared.refusals, ...results.filter((one) => one.kind === 'refused')]
   if (refusals.length > 0) return refusedAll(refusals)
   const endpoints = results.filter((result) => result.kind === 'forged')
   const plan: GenerationPlan = {
@@ -56,6 +60,8 @@ export async function forge(
     authorization: authorizationOf(manifest),
     threads: manifest.pool?.threads ?? null,
     endpoints: endpoints.map((endpoint) => endpoint.plan),
+    ...(prepared.tables.length > 0 ? { tables: prepared.tables } : {}),
+    ...(prepared.made.length > 0 ? { made: prepared.made } : {}),
   }
   const report: ForgeReport = {
     forgedOn: wallMs(),
@@ -65,9 +71,14 @@ export async function forge(
     files: unpacked.files.length,
     unpackedBytes: unpacked.bytes,
     endpoints: endpoints.map((endpoint) => endpoint.report),
+    ...(prepared.tables.length > 0 ? { tables: prepared.tables.map(tableReport) } : {}),
   }
   const contentHash = contentSha256(unpacked.files)
   return { kind: 'forged', generationId, contentSha256: contentHash, plan, report }
+}
+
+function tableReport({ name, rows, columns, database }: TablePlan): TableReport {
+  return { name, rows, columns: columns.length, connection: database?.connection ?? null }
 }
 
 /** The manifest is checked when only it is unpacked. */
@@ -93,14 +104,10 @@ async function unpackAndCheck(request: ForgeRequest, tell: (notice: Notice) => v
 }
 
 function unpackingProgress(tell: (notice: Notice) => void): OnProgress {
-  let toldMs = 0
-  return (doneBytes, totalBytes) => {
-    const now = nowMs()
-    if (toldMs !== 0 && now - toldMs < PROGRESS_EVERY_MS && doneBytes < totalBytes) return
-    toldMs = now
-    const progress = { doneBytes, totalBytes }
+  const say = everyNow((progress: ForgeProgress) => {
     tell({ kind: 'phase', phase: 'unpacking', detail: '', progress })
-  }
+  })
+  return (doneBytes, totalBytes) => say({ doneBytes, totalBytes })
 }
 
 async function readManifest(request: ForgeRequest, files: readonly ListedFile[]) {
@@ -129,48 +136,90 @@ function invalid(faults: readonly Fault[]) {
 interface Checked {
   readonly manifest: Manifest
   readonly generationId: string
-  readonly files: readonly ContentFile[]
-  readonly say: (phase: ForgePhase, detail: string) => void
+  readonly unpacked: { readonly files: readonly ContentFile[]; readonly bytes: number }
+  readonly say: Tell
+}
+
+interface ForgedAll {
+  readonly prepared: Prepared
+  readonly results: readonly EndpointForged[]
+}
+
+async function forgeAll(request: ForgeRequest, checked: Checked): Promise<ForgedAll> {
+  const { directory, serviceId, settings, diskBytesMax } = request
+  const { manifest, unpacked, say } = checked
+  const files = new Map(unpacked.files.map(({ path, size }) => [path, size]))
+  const prepared = await prepare({
+    manifest,
+    directory,
+    files,
+    settings,
+    diskBytesMax: Math.max(0, diskBytesMax - unpacked.bytes),
+    serviceId,
+    tell: say,
+  })
+  const children = await childrenFor(manifest, settings)
+  try {
+    const results = await forgeEndpoints(request, { ...checked, files, prepared, children })
+    return { prepared, results }
+  } finally {
+    await children?.close()
+  }
+}
+
+/** Null: no endpoint needs a process. */
+async function childrenFor(
+  { endpoints }: Manifest,
+  settings: RuntimeSettings,
+): Promise<ChildHost | null> {
+  const wanted =
+    (settings.python !== null && endpoints.some(isPython)) ||
+    (settings.rscript !== null && endpoints.some(isR))
+  if (!wanted) return null
+  const { localHost } = await import('../children/local-host.ts')
+  return localHost(settings, log)
+}
+
+/** The client of this process shows its last words. */
+const log: RuntimeLog = (level, _fields, text) => {
+  if (level !== 'info') process.stderr.write(`${text}\n`)
+}
+
+interface Ready extends Checked {
+  readonly files: BundleFiles
+  readonly prepared: Prepared
+  readonly children: ChildHost | null
 }
 
 /** One after the other: two models that load at once would make each other's figures wrong. */
 async function forgeEndpoints(
   { directory, serviceId, settings }: ForgeRequest,
-  { manifest, generationId, files, say }: Checked,
+  { manifest, generationId, files, prepared, children, say }: Ready,
 ): Promise<EndpointForged[]> {
-  const sizes = new Map(files.map(({ path, size }) => [path, size]))
   const found = new Map<string, Promise<ModelFile>>()
   const oncePerModel = (model: string) => {
-    const file = found.get(model) ?? modelFile(directory, sizes, model)
+    const file = found.get(model) ?? modelFile(directory, files, model)
     found.set(model, file)
     return file
   }
-  const prepared = { manifestTables: [], tables: [], environment: null, duckdb: null, made: [] }
-  const context = {
-    serviceId,
-    generationId,
-    directory,
-    tables: [],
-    settings,
-    children: null,
-    report: () => {},
-    log: () => {},
-  }
-  const common = {
-    directory,
-    files: sizes,
-    serviceId,
-    generationId,
-    modelFile: oncePerModel,
-    say,
-    prepared,
-    context,
-  }
+  const { tables } = prepared
+  const place = { serviceId, generationId, directory }
+  const context = { ...place, tables, settings, children, report: () => {}, log }
+  const common = { ...place, files, modelFile: oncePerModel, prepared, context, say }
   const results: EndpointForged[] = []
   for (const [i, endpoint] of manifest.endpoints.entries()) {
+    if (isBlocked(endpoint, prepared)) continue
     results.push(await forgeEndpoint({ ...common, endpoint, path: `endpoints[${i}]` }))
   }
   return results
+}
+
+/** Without what it needs it could only be refused for the same reason again. */
+function isBlocked(endpoint: ManifestEndpoint, prepared: Prepared): boolean {
+  if (prepared.lacksEnvironment && isPython(endpoint)) return true
+  const { missing } = prepared
+  if (endpoint.type === 'SQL_QUERY') return endpoint.connection === undefined && missing.size > 0
+  return lookupsOf(endpoint).some(({ table }) => missing.has(table))
 }
 
 function authorizationOf({ authorization }: Manifest): AuthorizationPlan {
@@ -186,12 +235,17 @@ function authorizationOf({ authorization }: Manifest): AuthorizationPlan {
 /** A wrong manifest outranks a bad model, and that a failed test; all faults are told. */
 const RANK: readonly ErrorCode[] = [
   'ERR_BUNDLE_INVALID',
+  'ERR_DISK_FULL',
+  'ERR_INTERPRETER_MISSING',
+  'ERR_ENVIRONMENT_FAILED',
+  'ERR_CODE_REFUSED',
+  'ERR_CONNECTION_UNUSABLE',
   'ERR_MODEL_LIMITS',
   'ERR_MODEL_REFUSED',
   'ERR_TEST_QUERY',
 ]
 
-function refusedAll(refusals: readonly Extract<EndpointForged, { kind: 'refused' }>[]): Verdict {
+function refusedAll(refusals: readonly EndpointRefused[]): Verdict {
   const codes = refusals.map(({ code }) => code)
   const code = RANK.find((candidate) => codes.includes(candidate)) ?? 'ERR_INTERNAL'
   return refused(

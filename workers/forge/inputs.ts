@@ -174,7 +174,7 @@ function carries(datatype: Datatype): readonly FeatureType[] {
   return datatype.startsWith('float') ? ['number', 'integer', 'boolean'] : ['integer', 'boolean']
 }
 
-function featurePlan(feature: ManifestFeature, type: FeatureType): FeaturePlan {
+export function featurePlan(feature: ManifestFeature, type: FeatureType): FeaturePlan {
   return {
     name: feature.name,
     type,

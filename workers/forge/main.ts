@@ -34,6 +34,8 @@ function internal(error: unknown): ForgeMessage {
 const NO_SPACE: readonly unknown[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
 
 function noSpace(error: unknown): boolean {
+  // Databases say it in words.
+  if (/No space left on device|MDB_MAP_FULL/i.test(messageOf(error))) return true
   return (
     typeof error === 'object' && error !== null && NO_SPACE.includes(Reflect.get(error, 'code'))
   )

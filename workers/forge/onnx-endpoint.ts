@@ -6,11 +6,20 @@
 import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import type { ErrorCode } from '../../core/base/errors.ts'
-import type { EndpointReport, OnnxEndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
+import type {
+  EndpointReport,
+  EnrichPlan,
+  OnnxEndpointPlan,
+  PredictionPlan,
+} from '../../core/bundle/plan.ts'
 import { Predictor } from '../onnx/predictor.ts'
+import { openOnnx } from '../onnx/runtime.ts'
 import { type Model, openModel } from '../onnx/session.ts'
+import type { Runtime } from '../runtime.ts'
 import { listText } from './inputs.ts'
 import { labelsFor, type ModelFile } from './model-file.ts'
+import { enrichPlan } from './plans.ts'
+import { refusal } from './prepare.ts'
 import { type QueriesRun, runTestQueries, tryBody } from './queries.ts'
 import { isGuess, rawBodies, withGivenRanks } from './raw.ts'
 import { isOutOfMemory, loadReason, shortReason } from './reasons.ts'
@@ -41,6 +50,10 @@ export async function forgeModel(task: ModelTask): Promise<EndpointForged> {
   const { endpoint } = task
   const name = endpoint.model
   task.say('loading', `endpoint ${endpoint.id}: ${name}`)
+  const enriched = enrichPlan(task)
+  if (enriched.kind === 'faults') {
+    return { kind: 'refused', code: 'ERR_BUNDLE_INVALID', faults: enriched.faults }
+  }
   const file = await task.modelFile(name)
   if (file.kind === 'refused') return modelRefused(task, file.reason)
   const startMs = nowMs()
@@ -53,7 +66,12 @@ export async function forgeModel(task: ModelTask): Promise<EndpointForged> {
   const loadMs = nowMs() - startMs
   const timed = timedModel(model)
   try {
-    return await tryModel(task, { file, model: timed, loadMs })
+    return await tryModel(task, {
+      file,
+      model: timed,
+      loadMs,
+      enrich: enriched.part.enrich ?? null,
+    })
   } finally {
     await model.release()
   }
@@ -86,6 +104,7 @@ function timedModel(model: Model): TimedModel {
 }
 
 interface Loaded {
+  readonly enrich: EnrichPlan | null
   readonly file: Found
   readonly model: TimedModel
   readonly loadMs: number
@@ -144,7 +163,8 @@ type TestResult = Tested | Extract<EndpointForged, { kind: 'refused' }>
 /** Test queries, or made-up bodies where there are none, run as they will be when served. */
 async function testRun(task: ModelTask, trying: Trying): Promise<TestResult> {
   const { endpoint, path } = task
-  const untried = endpointPlan(task, { prediction: trying.plan, bodies: [], worstBatchMs: 0 })
+  const untried = endpointPlan(task, { ...trying, prediction: trying.plan, ...UNTRIED })
+  if (untried.enrich !== undefined) return enrichedRun(task, untried)
   const predictor = new Predictor(trying.model, untried, task)
   const run = await runTestQueries(predictor, endpoint, path)
   if (run.faults.length > 0) return { kind: 'refused', code: 'ERR_TEST_QUERY', faults: run.faults }
@@ -164,6 +184,28 @@ async function testRun(task: ModelTask, trying: Trying): Promise<TestResult> {
     return modelRefused(task, reason, refusal)
   }
   return { kind: 'tested', queries, warmUp: [], note }
+}
+
+const UNTRIED = { bodies: [], worstBatchMs: 0 }
+
+/** With look-ups in front; made-up rows would have no key that a table knows. */
+async function enrichedRun(task: ModelTask, plan: OnnxEndpointPlan): Promise<TestResult> {
+  let runtime: Runtime
+  try {
+    runtime = await openOnnx(plan, task.context)
+  } catch (error) {
+    return refusal(error, `${task.path}.enrich`)
+  }
+  try {
+    const run = await runTestQueries(runtime, task.endpoint, task.path)
+    if (run.faults.length > 0) {
+      return { kind: 'refused', code: 'ERR_TEST_QUERY', faults: run.faults }
+    }
+    const note = run.answered.length > 0 ? null : 'no test query was answered with its look-ups'
+    return { kind: 'tested', queries: run.outcomes, warmUp: warmUp(run.answered), note }
+  } finally {
+    await runtime.release()
+  }
 }
 
 /** Made-up bodies that were answered, up to three, else the last refusal. */
@@ -191,6 +233,7 @@ function isGuessed({ plan, trial }: Trying): boolean {
 }
 
 interface Settled {
+  readonly enrich: EnrichPlan | null
   readonly prediction: PredictionPlan
   readonly bodies: readonly string[]
   readonly worstBatchMs: number
@@ -198,10 +241,11 @@ interface Settled {
 
 function endpointPlan(
   { endpoint }: ModelTask,
-  { prediction, bodies, worstBatchMs }: Settled,
+  { prediction, bodies, worstBatchMs, enrich }: Settled,
 ): OnnxEndpointPlan {
   const common = commonPlan(endpoint, endpoint.model)
-  return { ...common, type: 'STD_PREDICTION', worstBatchMs, prediction, warmUp: bodies }
+  const plan = { ...common, type: 'STD_PREDICTION', worstBatchMs, prediction } as const
+  return { ...plan, ...(enrich === null ? {} : { enrich }), warmUp: bodies }
 }
 
 interface Finished extends Loaded {
@@ -211,7 +255,7 @@ interface Finished extends Loaded {
 }
 
 function forged(task: ModelTask, finished: Finished): EndpointForged {
-  const { plan, judged, tested, file, model, loadMs } = finished
+  const { plan, judged, tested, file, model, loadMs, enrich } = finished
   const { batchable, maxRows, cost } = judged
   const prediction = { ...plan, batchable, maxRows }
   const worstBatchMs = roundedMs(judged.worstBatchMs)
@@ -230,6 +274,6 @@ function forged(task: ModelTask, finished: Finished): EndpointForged {
     worstBatchMs,
     testQueries: tested.queries,
   }
-  const settled = { prediction, bodies: tested.warmUp, worstBatchMs }
+  const settled = { prediction, bodies: tested.warmUp, worstBatchMs, enrich }
   return { kind: 'forged', plan: endpointPlan(task, settled), report }
 }

@@ -89,7 +89,8 @@ function partOf(answer: unknown, part: Part): unknown {
   const results: unknown = answer['results']
   const first: unknown = Array.isArray(results) ? results[0] : null
   if (!isObject(first)) return null
-  return Object.hasOwn(first, 'data') ? first['data'] : first
+  // A record without a match has no data, but says why.
+  return first['ignored'] === true ? first : first['data']
 }
 
 export interface QueriesRun {

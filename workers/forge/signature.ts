@@ -143,8 +143,12 @@ function rowPlan(context: RowContext): PredictionPlan {
   return kind === 'REGRESSION' ? regression(context, common) : classification(context, common)
 }
 
+interface Batches {
+  readonly maxRows?: number | undefined
+}
+
 /** Every thread keeps buffers for a full batch, so wide rows come in smaller ones. */
-export function rowsMaxOf(endpoint: StdPredictionEndpoint, features: number): number {
+export function rowsMaxOf(endpoint: Batches, features: number): number {
   const asked = endpoint.maxRows ?? LIMITS.batchRowsMax
   return Math.max(1, Math.min(asked, Math.floor(BATCH_VALUES_MAX / Math.max(1, features))))
 }

@@ -99,7 +99,10 @@ const NOT_MEASURED: Measured = {
 }
 
 /** A full batch should be done before its permit runs out, unless the manifest wants it so. */
-function limited(judged: Judged, endpoint: StdPredictionEndpoint): Judged {
+export function limited(
+  judged: Judged,
+  endpoint: { readonly maxRows?: number | undefined },
+): Judged {
   const { fixedUs, perRowUs } = judged.cost
   if (endpoint.maxRows !== undefined || !judged.batchable || perRowUs === 0) return judged
   const rows = Math.max(1, Math.floor((LIMITS.permitMs * 1_000 - fixedUs) / perRowUs))
