@@ -5,8 +5,10 @@
 
 const NAME = '[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?'
 const EXTRAS = '(?:\\s*\\[[A-Za-z0-9._,\\s-]*\\])?'
-const VERSIONS = '(?:\\s*\\(?[<>=!~][^@;/:#]*)?'
-const MARKER = '(?:\\s*;[^#]*)?'
+const VERSION = '\\s*(?:[<>=!~]=?|===)\\s*[A-Za-z0-9.*+!_-]+\\s*'
+const VERSIONS = `(?:\\s*\\(?${VERSION}(?:,${VERSION})*\\)?)?`
+/** pip takes a word that begins with a dash for an option, wherever it stands. */
+const MARKER = '(?:\\s*;(?:(?!\\s-)[\\w.\'"<>=!~()\\s+*,-])*)?'
 const REQUIREMENT = new RegExp(`^${NAME}${EXTRAS}${VERSIONS}${MARKER}$`)
 const HASHES = /(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+$/
 

@@ -5,9 +5,10 @@ import { AppError, toAppError } from '../../core/base/errors.ts'
 import type { PythonEndpointPlan } from '../../core/bundle/plan.ts'
 import { Crew } from '../children/crew.ts'
 import type { Session } from '../children/member.ts'
+import type { Enricher } from '../lookup/enrich.ts'
 import { CustomPredictor, type Enrich } from '../predictions/custom.ts'
 import type { BatchJob, RequestFacts, RowFailure, WorkerOutcome } from '../protocol.ts'
-import type { OpenRuntime, Runtime, RuntimeContext } from '../runtime.ts'
+import type { OpenRuntime, RuntimeContext } from '../runtime.ts'
 import { type PythonCall, type PythonReply, pythonDialect } from './dialect.ts'
 import { ensureEnvironment } from './environment.ts'
 import { FunctionRunner, type RunCall } from './functions.ts'
@@ -27,7 +28,8 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
   if (children === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
   refuseTexts(plan)
   const python = await interpreterOf(plan, context)
-  const parts: Parts = { plan, context, enrich: null }
+  const enricher = await enricherOf(plan, context)
+  const parts: Parts = { plan, context, enrich: enricher?.run ?? null }
   const warmUp = (session: Session<PythonCall, PythonReply>) => warm(parts, session)
   const crew = await Crew.start({
     subject: `endpoint ${plan.id}`,
@@ -36,10 +38,26 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
     dialect: pythonDialect({ plan, context, python, warmUp }),
     log,
     report,
+  }).catch(async (error: unknown) => {
+    await enricher?.release()
+    throw error
   })
+  const release = async (): Promise<void> => {
+    await crew.release()
+    await enricher?.release()
+  }
   const run = runner(parts, (call, deadlineMs) => crew.run(call, { deadlineMs }))
-  const runtime: Runtime = { run, release: () => crew.release(), program: crew.program }
-  return runtime
+  return { run, release, program: crew.program }
+}
+
+/** Only with look-ups: what reads tables is native code that others need not load. */
+async function enricherOf(
+  { enrich }: PythonEndpointPlan,
+  context: RuntimeContext,
+): Promise<Enricher | null> {
+  if (enrich === undefined) return null
+  const { openEnricher } = await import('../lookup/enrich.ts')
+  return openEnricher(enrich, context)
 }
 
 async function interpreterOf(plan: PythonEndpointPlan, context: RuntimeContext): Promise<string> {
