@@ -13,7 +13,6 @@ import { compiled, ROOT } from '../../../bench/paths.ts'
 import { assetPath } from '../../../core/base/assets.ts'
 import { nowMs } from '../../../core/base/clock.ts'
 import { SILENT } from '../../../core/base/logger.ts'
-import { emptyRunDirectory } from '../../../core/children/leftovers.ts'
 import { markOf, processIds } from '../../../core/children/processes.ts'
 import { Spawner } from '../../../core/children/spawner.ts'
 import type { FromSpawner } from '../../../core/children/spec.ts'
@@ -88,23 +87,6 @@ setInterval(() => {}, 1000)`,
   const folders = (): readonly string[] => readdirSync(runDirectory).filter((n) => !/sock/.test(n))
   while (folders().length > 0 && nowMs() - start < 2_000) await sleep(20)
   t.strictSame(folders(), [], 'their folders too')
-  await emptyRunDirectory(runDirectory)
-  t.strictSame(readdirSync(runDirectory), [])
-})
-
-t.test('what an earlier run left is ended at the next start', async (t) => {
-  const { runDirectory } = runtimes(t)
-  mkdirSync(join(runDirectory, '1-a'))
-  const env = { SWITCHYARD_CHILD: join(runDirectory, '1-a') }
-  const left = spawn('/bin/sleep', ['60'], { env, stdio: 'ignore' })
-  const other = spawn('/bin/sleep', ['60'], { env: { SWITCHYARD_CHILD: '/x' }, stdio: 'ignore' })
-  t.teardown(() => other.kill('SIGKILL'))
-  await sleep(50)
-  const ended = new Promise((resolve) => left.once('exit', (_code, name) => resolve(name)))
-  await emptyRunDirectory(runDirectory)
-  t.equal(await ended, 'SIGKILL')
-  t.equal(other.exitCode ?? other.signalCode, null, 'the child of another node lives')
-  t.strictSame(readdirSync(runDirectory), [])
 })
 
 for (const detach of ['', 'os.setsid(); ']) {

@@ -61,7 +61,7 @@ async function textOf(stream: Readable): Promise<string> {
   return Buffer.concat(parts).toString()
 }
 
-/** Processes, not counting the dead that nobody has collected, with this text in their arguments. */
+/** Living processes with this text in their arguments. */
 function alive(text: string): readonly number[] {
   return readdirSync('/proc')
     .map(Number)
@@ -152,7 +152,8 @@ t.test('no process survives a kill, whatever it did', async (t) => {
   const mark = nonce()
   const child = await python(
     `import os, signal, subprocess, sys, time
-for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1): signal.signal(s, signal.SIG_IGN)
+for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    signal.signal(s, signal.SIG_IGN)
 idle = [sys.executable, '-I', '-c', 'import time; time.sleep(60) # ${mark}']
 subprocess.Popen(idle)
 subprocess.Popen(idle, start_new_session=True)
