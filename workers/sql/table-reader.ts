@@ -1,0 +1,137 @@
+/**
+ * Rows of a database's table by key, for lookups. The key's values are bound by the server; names
+ * of tables and columns come from the bundle and are quoted.
+ */
+
+import { createHash } from 'node:crypto'
+import { AppError } from '../../core/base/errors.ts'
+import type { ColumnType, TablePlan } from '../../core/bundle/plan.ts'
+import type { ConnectionSettings } from '../../core/config/runtimes.ts'
+import type { RuntimeContext } from '../runtime.ts'
+import type { Argument } from './arguments.ts'
+import { connectionSource, leasePool } from './pools.ts'
+import { runSteps } from './run.ts'
+import { type Row, SqlFailure, type StatementResult } from './session.ts'
+import { nativeText } from './statements.ts'
+
+export interface TableReader {
+  /**
+   * Up to two rows, cells as texts in the order of the plan's columns. Values are in the order of
+   * the plan's key; a null finds nothing. Rejects with an AppError.
+   */
+  rows(keyValues: readonly KeyValue[], endMs: number): Promise<readonly Row[]>
+  release(): void
+}
+
+export type KeyValue = string | number | boolean | null
+
+export function openTableReader(
+  settings: ConnectionSettings,
+  table: TablePlan,
+  report: RuntimeContext['report'],
+): TableReader {
+  const { kind } = settings
+  const quote = (name: string): string => quoted(name, kind)
+  const columns = table.columns.map(({ name }) => quote(name)).join(', ')
+  const where = table.key.map((name) => `${quote(name)} = ?`).join(' AND ')
+  const from = tableName(table, kind)
+  const text = `SELECT ${columns} FROM ${from} WHERE ${where} LIMIT 2`
+  const statement = {
+    text: nativeText(text, kind),
+    name: `t${createHash('sha256').update(text).digest('hex').slice(0, 24)}`,
+  }
+  const types = new Map(table.columns.map(({ name, type }) => [name, type]))
+  const lease = leasePool(connectionSource(settings), report)
+  const rows = async (values: readonly KeyValue[], endMs: number): Promise<readonly Row[]> => {
+    if (values.includes(null)) return []
+    const bound = table.key.map((name, at) => keyArgument(values[at] ?? null, types.get(name)))
+    const bounds = { endMs, rowsMax: 2, bytesMax: Number.POSITIVE_INFINITY }
+    const steps = [{ statement, values: bound }]
+    try {
+      const run = { steps, bounds, commit: false, isStateful: false }
+      return (await runSteps(lease.pool, run)).rows
+    } catch (error) {
+      // A key that is no value of the column's type is the key of no row.
+      if (error instanceof SqlFailure && error.kind === 'value') return []
+      throw readFailure(error, lease.pool.subject)
+    }
+  }
+  return { rows, release: () => lease.release() }
+}
+
+function keyArgument(value: KeyValue, type: ColumnType | undefined): Argument {
+  const text = value === null ? null : String(value)
+  const json = value === null ? 'null' : (typeof value as 'string' | 'number' | 'boolean')
+  return { type: type === 'integer' || type === 'number' ? keyType(text, type) : null, text, json }
+}
+
+/** A number goes as one only when it is one, so that the server never guesses. */
+function keyType(text: string | null, type: ColumnType): ColumnType | null {
+  if (text === null) return null
+  return /^[+-]?\d{1,18}$/.test(text) ? 'integer' : type === 'number' ? type : null
+}
+
+export interface RemoteColumn {
+  readonly name: string
+  readonly type: ColumnType
+}
+
+/** What a table has, asked of the database itself; rejects with an AppError. */
+export async function readTableColumns(
+  settings: ConnectionSettings,
+  from: string,
+  endMs: number,
+): Promise<readonly RemoteColumn[]> {
+  const lease = leasePool(connectionSource(settings), () => {})
+  const text = `SELECT * FROM ${quotedPath(from, settings.kind)} WHERE 1 = 0`
+  const statement = { text, name: 'table_columns' }
+  const bounds = { endMs, rowsMax: 1, bytesMax: 1_000_000 }
+  try {
+    const steps = [{ statement, values: [] }]
+    const run = { steps, bounds, commit: false, isStateful: true }
+    return columnsOf(await runSteps(lease.pool, run))
+  } catch (error) {
+    throw readFailure(error, lease.pool.subject)
+  } finally {
+    lease.release()
+  }
+}
+
+function columnsOf({ columns }: StatementResult): RemoteColumn[] {
+  return (columns ?? []).map(({ name, type }) => ({ name, type: columnType(type) }))
+}
+
+function columnType(type: string): ColumnType {
+  if (/^(?:(?:tiny|small|medium|big)?int(?: unsigned)?|smallint|integer|year|oid)$/.test(type)) {
+    return 'integer'
+  }
+  if (/^(?:decimal|numeric|real|float|double(?: precision)?)$/.test(type)) return 'number'
+  if (type === 'boolean' || type === 'date') return type
+  return /^(?:timestamp|datetime)/.test(type) ? 'timestamp' : 'string'
+}
+
+function readFailure(error: unknown, subject: string): AppError {
+  if (error instanceof AppError) return error
+  if (!(error instanceof SqlFailure)) return new AppError('ERR_INTERNAL')
+  if (error.kind === 'down' || error.kind === 'login') {
+    return new AppError('ERR_DATABASE_DOWN', subject)
+  }
+  if (error.kind === 'stopped') return new AppError('ERR_DEADLINE', `${subject} was too slow`)
+  return new AppError('ERR_QUERY_FAILED', error.message.slice(0, 500))
+}
+
+function tableName({ name, database }: TablePlan, kind: ConnectionSettings['kind']): string {
+  return quotedPath(database?.from ?? name, kind)
+}
+
+function quotedPath(path: string, kind: ConnectionSettings['kind']): string {
+  return path
+    .split('.')
+    .map((name) => quoted(name, kind))
+    .join('.')
+}
+
+function quoted(name: string, kind: ConnectionSettings['kind']): string {
+  const mark = kind === 'mysql' ? '`' : '"'
+  return `${mark}${name.replaceAll(mark, `${mark}${mark}`)}${mark}`
+}
