@@ -1,4 +1,4 @@
-"""What a Python child runs: loads the code of one endpoint and answers calls until the node hangs up.
+"""What a Python child runs: it loads the code of one endpoint and answers calls until it is let go.
 
 Frames travel on descriptor 3, so that whatever the code prints is log and never protocol. One call
 at a time; the answer of a call is the only thing that is ever written. Standard library only,

@@ -96,8 +96,7 @@ t.test('what pip refuses', { skip }, async (t) => {
   const addressed = bundle(t, 'numpy\n--index-url http://h/\n')
   await t.rejects(planEnvironment(GIVEN, { directory: addressed, settings }), {
     code: 'ERR_ENVIRONMENT_FAILED',
-    detail:
-      'requirements.txt line 2: "--index-url http://h/" is an option: only requirements by name are taken',
+    detail: /^requirements\.txt line 2: "--index-url http:.+" is an option: only require/,
   })
 })
 

@@ -41,7 +41,8 @@ def f(kind, mark=""):
             except BaseException: pass
     if kind == "forks":
         for own in (True, False):
-            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60) # " + mark], start_new_session=own)
+            idle = [sys.executable, "-c", "import time; time.sleep(60) # " + mark]
+            subprocess.Popen(idle, start_new_session=own)
         if os.fork() == 0:
             os.setsid()
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60) # " + mark])

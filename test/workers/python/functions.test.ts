@@ -4,6 +4,8 @@
  * Method: real children behind openPython, one endpoint per question.
  */
 
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import t from 'tap'
 import { publicText } from '../../../workers/python/dialect.ts'
 import { functionPlan, pythonPlace, whyNoPython } from '../../tools/python-endpoints.ts'
@@ -194,7 +196,8 @@ import numpy as np, pandas as pd
 def f(kind):
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "t": pd.to_datetime(["2020-01-02", None])})
     return {
-        "scalars": [np.float64(1.5), np.float32(0.5), np.int64(3), np.bool_(True), np.float64("nan")],
+        "scalars": [np.float64(1.5), np.float32(0.5), np.int64(3), np.bool_(True),
+                    np.float64("nan")],
         "arrays": {"a": np.arange(4).reshape(2, 2), "nan": np.array([1.0, np.nan])},
         "frame": frame, "series": frame["a"], "index": frame.index, "time": frame["t"][0],
         "none": [pd.NA, pd.NaT, np.datetime64("NaT")], "day": np.datetime64("2020-01-02"),
@@ -286,7 +289,9 @@ def f(kind):
         r.add_header("Set-Cookie", "a"); r.add_header("Set-Cookie", "b")
         return r
     if kind == "json": return DkuCustomHttpResponse.create_json_response({"a": float("nan")})
-    if kind == "binary": return DkuCustomHttpResponse.create_binary_response(b"\\x00\\xff", content_type="image/png")
+    if kind == "binary":
+        data = b"\\x00\\xff"
+        return DkuCustomHttpResponse.create_binary_response(data, content_type="image/png")
     if kind == "own": return DkuCustomHttpResponse(201, "made", {"Location": "/x"})
     if kind == "split": return DkuCustomHttpResponse(200, "", {"X": "a\\r\\nSet-Cookie: b"})
     if kind == "status": return DkuCustomHttpResponse(99, "", {})
@@ -294,7 +299,8 @@ def f(kind):
     return "plain"
 def meta():
     m = dku_http_request_metadata
-    return [m.path, m.headers.get("Authorization"), m.headers.get_all("x-two"), os.environ.get("MINE")]
+    h = m.headers
+    return [m.path, h.get("Authorization"), h.get_all("x-two"), os.environ.get("MINE")]
 `
   const { open } = await pythonPlace(t, { 'code.py': code })
   const raw = await open(functionPlan({ rawResponse: true }))
@@ -329,4 +335,46 @@ def meta():
   t.strictSame(seen.answer?.['response'], [facts.path, 'Bearer k', ['a', 'b'], 'v'])
   const blind = await open(functionPlan({ name: 'meta' }))
   t.match(await blind.ask('', facts), { detail: /needs "requestMetadata": true/ })
+})
+
+t.test('asking another endpoint of the service', { skip }, async (t) => {
+  const seen: { url: string | undefined; key: string | undefined; body: string }[] = []
+  const node = createServer(async (request, reply) => {
+    let body = ''
+    for await (const chunk of request) body += chunk
+    seen.push({ url: request.url, key: request.headers.authorization, body })
+    reply.statusCode = request.url?.endsWith('/lost/predict') ? 404 : 200
+    reply.end(JSON.stringify({ response: 5, detailedMessage: 'no such endpoint' }))
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => node.close())
+  await once(node, 'listening')
+  const address = node.address()
+  const port = typeof address === 'object' ? address?.port : 0
+  const code = `
+from dataiku.apinode import utils
+def f(kind):
+    client = utils.get_self_client()
+    if kind == "run": return client.run_function("other one", a=[1])["response"]
+    return client.predict_record("lost", {"x": 1})
+`
+  const { open } = await pythonPlace(t, { 'code.py': code })
+  const variables = { SWITCHYARD_URL: `http://127.0.0.1:${port}/` }
+  const asking = await open(functionPlan({ variables, requestMetadata: true }))
+  const headers = [['authorization', `Basic ${btoa('caller:')}`]] as const
+  const told = await asking.ask({ kind: 'run' }, { headers })
+  t.equal(told.answer?.['response'], 5)
+  t.match(await asking.ask({ kind: 'lost' }), { detail: /^ApiNodeError: no such endpoint$/ })
+  const keyed = await open(functionPlan({ variables: { ...variables, SWITCHYARD_API_KEY: 'own' } }))
+  await keyed.ask({ kind: 'run' }, { headers })
+  t.strictSame(seen, [
+    {
+      url: '/public/api/v1/svc/other%20one/run',
+      key: `Basic ${btoa('caller:')}`,
+      body: '{"a": [1]}',
+    },
+    { url: '/public/api/v1/svc/lost/predict', key: undefined, body: '{"features": {"x": 1}}' },
+    { url: '/public/api/v1/svc/other%20one/run', key: `Basic ${btoa('own:')}`, body: '{"a": [1]}' },
+  ])
+  const lost = await open(functionPlan())
+  t.match(await lost.ask({ kind: 'run' }), { detail: /address of the node in the variable SWITCH/ })
 })

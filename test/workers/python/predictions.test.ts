@@ -42,7 +42,8 @@ class Calls(ClassificationPredictor):
         return [{"prediction": str(row["x"]), "n": len(rows)} for row in rows]
 class Meta:
     def predict(self, rows):
-        return [{"prediction": dku_http_request_metadata.headers["x-who"], "n": len(rows)}] * len(rows)
+        who = dku_http_request_metadata.headers["x-who"]
+        return [{"prediction": who, "n": len(rows)}] * len(rows)
 `
 const FILES = { 'code.py': RECORDS, 'model/factor.txt': '10' }
 
@@ -120,11 +121,12 @@ class P:
         if isinstance(f, list):
             return [{"prediction": 1, "seen": row, "order": list(row)} for row in f]
         if hasattr(f, "columns"):
-            seen = {"columns": list(f.columns), "types": [str(d) for d in f.dtypes], "first": json.loads(f.to_json(orient="values"))[0], "n": len(f)}
+            first = json.loads(f.to_json(orient="values"))[0]
+            seen = {"columns": list(f.columns), "types": [str(d) for d in f.dtypes], "first": first}
         else:
             f[0, 0] += 0  # it can be changed
-            seen = {"shape": list(f.shape), "type": str(f.dtype), "first": f[0].tolist(), "n": len(f)}
-        return [{"prediction": 1, **seen}] * len(f)
+            seen = {"shape": list(f.shape), "type": str(f.dtype), "first": f[0].tolist()}
+        return [{"prediction": 1, "n": len(f), **seen}] * len(f)
 `
 
 t.test('what predict() is given', { skip: withPandas }, async (t) => {
@@ -176,21 +178,32 @@ from dataiku.apinode.predict.predictor import ClassificationPredictor, Regressio
 import pandas as pd, numpy as np
 class C(ClassificationPredictor):
     def predict(self, f):
-        n = len(f); s = pd.Series(["no", "yes"] * n)[:n]
-        d = pd.DataFrame({"yes": [.75] * n, "no": [.25] * n}); k = [{"row": i, "big": 2**60} for i in range(n)]
-        lost = pd.Series([None] * n); nan = pd.DataFrame({"yes": [np.nan] * n, "no": [np.nan] * n})
-        return {"series": s, "pair": (s, d), "triple": (s, d, k), "keys": (s, None, k), "list": list(s),
-          "array": np.array(["yes"] * n), "probas": np.array([[.3, .7]] * n), "second": (s, np.array([.8] * n)),
-          "lost": (lost, nan), "dicts": [{"probas": {"yes": .9, "no": .1}, "probaPercentile": 90}] * n,
-          "lists": (list(s), [[.3, .7]] * n), "alien": ["maybe"] * n, "short": s[:0], "text": "yes",
-          "nothing": None, "width": (s, np.zeros((n, 3))), "name": (s, pd.DataFrame({"a": [1.] * n, "b": [0.] * n})),
-          "badkeys": (s, None, [1] * n)}[f["kind"].iloc[0]]
+        n = len(f)
+        s = pd.Series(["no", "yes"] * n)[:n]
+        d = pd.DataFrame({"yes": [.75] * n, "no": [.25] * n})
+        k = [{"row": i, "big": 2**60} for i in range(n)]
+        lost = pd.Series([None] * n)
+        nan = pd.DataFrame({"yes": [np.nan] * n, "no": [np.nan] * n})
+        dicts = [{"probas": {"yes": .9, "no": .1}, "probaPercentile": 90}] * n
+        return {
+            "series": s, "pair": (s, d), "triple": (s, d, k), "keys": (s, None, k),
+            "list": list(s), "array": np.array(["yes"] * n), "probas": np.array([[.3, .7]] * n),
+            "second": (s, np.array([.8] * n)), "lost": (lost, nan), "dicts": dicts,
+            "lists": (list(s), [[.3, .7]] * n), "alien": ["maybe"] * n, "short": s[:0],
+            "text": "yes", "nothing": None, "width": (s, np.zeros((n, 3))),
+            "name": (s, pd.DataFrame({"a": [1.] * n, "b": [0.] * n})),
+            "badkeys": (s, None, [1] * n),
+        }[f["kind"].iloc[0]]
 class R(RegressionPredictor):
     def predict(self, f):
-        n = len(f); s = pd.Series(np.arange(n) + .5)
-        return {"series": s, "pair": (s, [{"i": np.int64(i)} for i in range(n)]), "none": (s, None), "triple": (s, None, None),
-          "frame": s.to_frame(), "list": list(s), "float32": np.array([.5] * n, dtype="float32"), "nan": s * np.nan,
-          "na": pd.Series([pd.NA] * n), "inf": s * np.inf, "text": ["a"] * n}[f["kind"].iloc[0]]
+        n = len(f)
+        s = pd.Series(np.arange(n) + .5)
+        return {
+            "series": s, "pair": (s, [{"i": np.int64(i)} for i in range(n)]), "none": (s, None),
+            "triple": (s, None, None), "frame": s.to_frame(), "list": list(s),
+            "float32": np.array([.5] * n, dtype="float32"), "nan": s * np.nan,
+            "na": pd.Series([pd.NA] * n), "inf": s * np.inf, "text": ["a"] * n,
+        }[f["kind"].iloc[0]]
 `
 
 t.test('the forms of a classification', { skip: withPandas }, async (t) => {
@@ -263,7 +276,8 @@ from sklearn.ensemble import RandomForestClassifier
 class Forest:
     def __init__(self):
         x = np.random.RandomState(0).rand(400, 4)
-        self.model = RandomForestClassifier(10, random_state=0).fit(x, (x.sum(axis=1) > 2).astype(int))
+        y = (x.sum(axis=1) > 2).astype(int)
+        self.model = RandomForestClassifier(10, random_state=0).fit(x, y)
         self.classes_ = self.model.classes_
     def predict(self, f):
         return self.model.predict(f), self.model.predict_proba(f)

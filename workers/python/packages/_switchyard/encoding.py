@@ -98,7 +98,8 @@ def _plain(value, where, depth):
         converted = _convert(value)
     except _Unknown:
         kind = type(value)
-        name = kind.__name__ if kind.__module__ == "builtins" else kind.__module__ + "." + kind.__name__
+        module = "" if kind.__module__ == "builtins" else kind.__module__ + "."
+        name = module + kind.__name__
         raise AnswerInvalid("%s is a %s, which has no form in JSON" % (where, name))
     return _plain(converted, where, depth + 1)
 

@@ -48,7 +48,8 @@ def parts(result, kind):
 
 
 def is_scalar(value):
-    return isinstance(value, (str, numbers.Number, bool)) or type(value).__name__ in ("bool_", "bool")
+    # numpy's truth values are no numbers.
+    return isinstance(value, (str, numbers.Number)) or type(value).__name__ in ("bool_", "bool")
 
 
 def is_matrix(value):
@@ -133,8 +134,9 @@ def number(value, index):
         return None
     if isinstance(value, str) or not isinstance(value, numbers.Number):
         if not hasattr(value, "__float__"):
+            kind = type(value).__name__
             raise AnswerInvalid(
-                "prediction %d is a %s: a regression predicts numbers" % (index, type(value).__name__)
+                "prediction %d is a %s: a regression predicts numbers" % (index, kind)
             )
     if isinstance(value, complex):
         raise AnswerInvalid("prediction %d is a complex number" % index)
@@ -182,7 +184,7 @@ def probabilities(probas, rows, classes):
     if hasattr(probas, "columns"):
         names = [label(name, 0, set(known or ())) for name in probas.columns]
         table = probas.to_numpy().tolist()
-    elif isinstance(probas, (list, tuple)) and all(p is None or isinstance(p, dict) for p in probas):
+    elif isinstance(probas, (list, tuple)) and all(p is None or type(p) is dict for p in probas):
         return dictionaries(probas, rows, known)
     else:
         names, table = known, to_list(probas, "the probabilities")
@@ -213,7 +215,8 @@ def dictionaries(probas, rows, known):
         row = {label(key, index, texts): value for key, value in (given or {}).items()}
         names.extend(name for name in row if name not in names)
         table.append(row)
-    return {"classes": names, "rows": [[probability(row.get(name)) for name in names] for row in table]}
+    rows_of = [[probability(row.get(name)) for name in names] for row in table]
+    return {"classes": names, "rows": rows_of}
 
 
 def probability(value):

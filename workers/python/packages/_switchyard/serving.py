@@ -76,7 +76,8 @@ def answer(endpoint, runner, header, body):
     except BaseException as error:
         status = find_status(error)
         if status is not None:
-            return {"error": "ERR_CODE_RAISED", "message": status[1][:4000], "status": status[0]}, b""
+            number, message = status
+            return {"error": "ERR_CODE_RAISED", "message": message[:4000], "status": number}, b""
         log_traceback(error)
         return {"error": "ERR_CODE_RAISED", "message": describe(error)}, b""
 
