@@ -279,8 +279,9 @@ async function runNoted(witness: RunWitness, lane: Lane, job: BatchJob): Promise
 
 /** A status that code of a bundle has chosen must be one of a failure. */
 function errorOfRow({ code, detail, status }: RowFailure): AppError {
-  if (status === undefined) return new AppError(code, detail)
-  return new AppError(code, detail, [], isStatus(status, 400) ? status : 500)
+  const said = detail === '' ? null : detail
+  if (status === undefined) return new AppError(code, said)
+  return new AppError(code, said, [], isStatus(status, 400) ? status : 500)
 }
 
 function errorOf(outcome: Exclude<WorkerOutcome, { kind: 'answers' }>): AppError {
