@@ -105,6 +105,7 @@ class Load {
 
   /** What is wrong with the rows; nothing is left of a table that is not whole. */
   async run(batches: AsyncIterable<RowBatch>): Promise<string[]> {
+    rmSync(this.#folder, { recursive: true, force: true })
     mkdirSync(this.#folder, { recursive: true })
     let isWhole = false
     try {

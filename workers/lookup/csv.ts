@@ -51,6 +51,8 @@ class Pieces {
   #rest = ''
   #line = 1
   #bytes = 0
+  /** A row that spans many pieces is not looked at again before there is twice as much of it. */
+  #enough = 0
 
   constructor(delimiter: string) {
     this.#delimiter = delimiter
@@ -59,7 +61,9 @@ class Pieces {
   add(chunk: Buffer): RowBatch {
     const text = this.#rest + this.#decode(chunk)
     this.#bytes += chunk.length
-    return this.#split(text, false)
+    if (text.length >= this.#enough) return this.#split(text, false)
+    this.#rest = text
+    return { rows: [], placeOf: () => '', doneBytes: this.#bytes, faults: [] }
   }
 
   finish(): RowBatch {
@@ -90,6 +94,7 @@ class Pieces {
     const parser = new Papa.Parser({ delimiter: this.#delimiter, newline })
     const split: Split = parser.parse(text, 0, !isLast)
     this.#rest = text.slice(split.meta.cursor)
+    this.#enough = split.meta.cursor === 0 ? Math.min(2 * text.length, ROW_CHARS_MAX + 1) : 0
     if (this.#rest.length > ROW_CHARS_MAX) {
       const reason = `has over ${ROW_CHARS_MAX} characters; is a quote not closed?`
       throw new CsvRefused(`the row at line ${this.#line + linesOf(split.data)} ${reason}`)

@@ -212,6 +212,6 @@ function settle(step: Step, found: Found | LookupFailure, record: Progress): Out
     const detail = `table ${plan.table} has no row with ${key}`
     return { kind: 'failed', code: 'ERR_LOOKUP_MISSING', detail }
   }
-  const detail = `table ${plan.table} has ${found.rows} rows with ${key}`
+  const detail = `table ${plan.table} has ${found.rows ?? 'several'} rows with ${key}`
   return { kind: 'failed', code: 'ERR_LOOKUP_MULTIPLE', detail }
 }

@@ -11,7 +11,8 @@ import { storedCells } from './row-encoder.ts'
 export type Found =
   | readonly string[]
   | { readonly kind: 'missing' }
-  | { readonly kind: 'multiple'; readonly rows: number }
+  /** Null: at least two. */
+  | { readonly kind: 'multiple'; readonly rows: number | null }
 
 const MISSING: Found = { kind: 'missing' }
 
