@@ -13,6 +13,7 @@ import type {
   CustomPredictionPlan,
   PythonEndpointPlan,
   PythonPlan,
+  TablePlan,
 } from '../../core/bundle/plan.ts'
 import type { RuntimeStatus } from '../../core/children/spec.ts'
 import type { RuntimeSettings } from '../../core/config/runtimes.ts'
@@ -41,7 +42,7 @@ export interface PythonPlace {
   /** What children and the runtime have logged. */
   readonly log: readonly string[]
   readonly statuses: readonly RuntimeStatus[]
-  open(plan: PythonEndpointPlan): Promise<PythonEndpoint>
+  open(plan: PythonEndpointPlan, tables?: readonly TablePlan[]): Promise<PythonEndpoint>
 }
 
 export async function pythonPlace(
@@ -67,12 +68,12 @@ export async function pythonPlace(
     await host.close()
     rmSync(directory, { recursive: true, force: true })
   })
-  const open = async (plan: PythonEndpointPlan): Promise<PythonEndpoint> => {
+  const open: PythonPlace['open'] = async (plan, tables = []) => {
     const runtime = await openPython(plan, {
       serviceId: 'svc',
       generationId: 'g1',
       directory,
-      tables: [],
+      tables,
       settings,
       children: host,
       report: (status) => statuses.push(status),

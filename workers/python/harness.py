@@ -47,7 +47,15 @@ def prepare_streams():
     return connection
 
 
+def refuse_old():
+    if sys.version_info < (3, 8):
+        sys.stderr.write("Python 3.8 or later is needed; %s is %s\n" % (sys.executable, sys.version))
+        sys.stderr.flush()
+        os._exit(3)
+
+
 def main():
+    refuse_old()
     # Not SIG_IGN: programs that the code starts would inherit it and could not be ended any more.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)

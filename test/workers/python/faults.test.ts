@@ -4,7 +4,8 @@
  * Method: hostile functions in real children, seen from outside through /proc.
  */
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { nowMs } from '../../../core/base/clock.ts'
@@ -267,4 +268,15 @@ t.test('interpreters that are missing or too old', { skip }, async (t) => {
   })
   const gone = await pythonPlace(t, FILES, { python: '/nowhere/python3' })
   await t.rejects(gone.open(functionPlan()), { message: /\/nowhere\/python3/ })
+  // The harness itself, told by its interpreter that it is an old one.
+  const old = await pythonPlace(t, FILES)
+  const python = join(old.directory, 'old-python')
+  const pretend =
+    "import runpy, sys; sys.version_info = (3, 7); runpy.run_path(sys.argv[-1], run_name='__main__')"
+  writeFileSync(python, `#!/bin/sh\nexec /usr/bin/python3 -c "${pretend}" "$@"\n`, { mode: 0o755 })
+  const other = await pythonPlace(t, FILES, { python })
+  await t.rejects(other.open(functionPlan()), {
+    code: 'ERR_CODE_REFUSED',
+    detail: /Python 3\.8 or later is needed/,
+  })
 })

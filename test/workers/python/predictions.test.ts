@@ -5,7 +5,7 @@
  */
 
 import t from 'tap'
-import type { FeaturePlan } from '../../../core/bundle/plan.ts'
+import type { FeaturePlan, LookupStep } from '../../../core/bundle/plan.ts'
 import { feature } from '../../tools/plans.ts'
 import {
   type PythonEndpoint,
@@ -13,6 +13,7 @@ import {
   pythonPlace,
   whyNoPython,
 } from '../../tools/python-endpoints.ts'
+import { tableOf } from '../../tools/tables.ts'
 
 const skip = whyNoPython()
 const withPandas = whyNoPython('numpy', 'pandas')
@@ -266,6 +267,28 @@ t.test('the forms of a regression', { skip: withPandas }, async (t) => {
   t.match(await two('text'), [
     { code: 'ERR_ANSWER_INVALID', detail: /regression predicts numbers/ },
     {},
+  ])
+})
+
+t.test('look-ups before the code', { skip }, async (t) => {
+  const { open, directory } = await pythonPlace(t, FILES)
+  const table = await tableOf(directory, 'who,x\na,4\nb,13\n', {
+    key: ['who'],
+    columns: { x: 'number' },
+  })
+  const step: LookupStep = {
+    table: table.name,
+    key: [{ column: 'who', field: 'user' }],
+    columns: [{ column: 'x', as: 'x' }],
+    onMissing: 'IGNORE',
+    onMultiple: 'ERROR',
+  }
+  const plan = predictionPlan({ features: [feature('x')] }, { name: 'Sum', dataFolder: 'model' })
+  const sum = await open({ ...plan, enrich: { steps: [step], dump: true } }, [table])
+  t.match(await results(sum, [{ user: 'a' }, { user: 'nobody' }, { user: 'b' }]), [
+    { prediction: 40, ignored: false, postEnrich: { user: 'a', x: 4 } },
+    { ignored: true },
+    { code: 'ERR_CODE_RAISED', detail: 'ValueError: 13 is unlucky' },
   ])
 })
 
