@@ -32,6 +32,8 @@ export interface REndpointOptions {
   readonly prediction?: CustomPredictionPlan
   readonly code?: Partial<CodePlan>
   readonly settings?: Partial<RuntimeSettings>
+  /** Adds to the folder what is no text. */
+  readonly before?: (directory: string) => void
 }
 
 export function customPrediction(given: Partial<CustomPredictionPlan>): CustomPredictionPlan {
@@ -76,6 +78,7 @@ export async function rEndpoint(t: Test, options: REndpointOptions): Promise<REn
     mkdirSync(dirname(join(directory, path)), { recursive: true })
     writeFileSync(join(directory, path), text)
   }
+  options.before?.(directory)
   const logged: string[] = []
   const statuses: RuntimeStatus[] = []
   const log: RuntimeLog = (_level, _fields, text) => void logged.push(text)

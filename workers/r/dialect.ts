@@ -25,11 +25,15 @@ export type RRow =
   | { readonly kind: 'value'; readonly value: RValue }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly detail: string }
 
+export type RSession = Session<RCall, RReply>
+
 export interface DialectOptions {
   readonly plan: REndpointPlan
   readonly context: RuntimeContext
   readonly rscript: string
   readonly listener: Listener
+  /** Before a child counts as ready. */
+  readonly warmUp: (session: RSession) => Promise<void>
 }
 
 export function rDialect(options: DialectOptions): Dialect<RCall, RReply> {
@@ -50,7 +54,11 @@ function opening(options: DialectOptions): Opening<RCall, RReply> {
       frames: false,
       limits: settings.childLimits,
     },
-    open: (child) => open(child, awaited),
+    open: async (child) => {
+      const session = await open(child, awaited)
+      await options.warmUp(session)
+      return session
+    },
     close: awaited.forget,
   }
 }
@@ -70,7 +78,7 @@ function environment({ plan, context, listener }: DialectOptions, awaited: Await
   }
 }
 
-async function open(child: RunningChild, awaited: Awaited): Promise<Session<RCall, RReply>> {
+async function open(child: RunningChild, awaited: Awaited): Promise<RSession> {
   const socket = await awaited.socket
   // The connection ends with its process, whatever else holds the descriptor.
   void child.exited.then(() => socket.destroy())

@@ -26,6 +26,7 @@ export class Listener {
   readonly #server: Server
   readonly #awaited = new Map<string, (socket: Socket) => void>()
   readonly #strangers = new Set<Socket>()
+  readonly #children = new Set<Socket>()
   readonly port: number
 
   private constructor(server: Server, port: number) {
@@ -53,9 +54,10 @@ export class Listener {
     return { token, socket, forget: () => void this.#awaited.delete(token) }
   }
 
+  /** Ends all connections too. */
   async close(): Promise<void> {
     this.#awaited.clear()
-    for (const stranger of this.#strangers) stranger.destroy()
+    for (const socket of [...this.#strangers, ...this.#children]) socket.destroy()
     await new Promise((resolve) => this.#server.close(resolve))
   }
 
@@ -72,6 +74,7 @@ export class Listener {
     socket.once('close', () => {
       clearTimeout(timer)
       this.#strangers.delete(socket)
+      this.#children.delete(socket)
     })
     const readLine = (): void => {
       // Null until the whole line is there.
@@ -91,6 +94,7 @@ export class Listener {
       const expected = Buffer.from(`${token}\n`)
       if (line.length !== expected.length || !timingSafeEqual(line, expected)) continue
       this.#awaited.delete(token)
+      this.#children.add(socket)
       resolve(socket)
       return
     }

@@ -1,15 +1,15 @@
 /** R endpoints: a crew of Rscript processes behind the same interface as every other runtime. */
 
 import { nowMs } from '../../core/base/clock.ts'
-import { AppError } from '../../core/base/errors.ts'
+import { AppError, toAppError } from '../../core/base/errors.ts'
 import type { REndpointPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
-import type { ChildHost } from '../children/child-host.ts'
 import { Crew } from '../children/crew.ts'
+import type { Enricher } from '../lookup/enrich.ts'
 import { CustomPredictor } from '../predictions/custom.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'
-import type { OpenRuntime, Runtime, RuntimeContext } from '../runtime.ts'
-import { type RCall, type RReply, rDialect } from './dialect.ts'
+import type { OpenRuntime, RuntimeContext } from '../runtime.ts'
+import { type RCall, type RReply, type RSession, rDialect } from './dialect.ts'
 import { type CallR, functionRunner } from './functions.ts'
 import { Listener } from './listener.ts'
 import { rowCaller } from './predictions.ts'
@@ -18,61 +18,68 @@ const HOW_TO_INSTALL =
   'this bundle needs R: install it with "apt-get install r-base-core", or name Rscript with ' +
   '--rscript'
 
-export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
-  const { settings, children } = context
-  if (settings.rscript === null) throw new AppError('ERR_INTERPRETER_MISSING', HOW_TO_INSTALL)
-  if (children === null) throw new AppError('ERR_INTERNAL', 'this thread starts no processes')
-  const listener = await Listener.open()
-  try {
-    const dialect = rDialect({ plan, context, rscript: settings.rscript, listener })
-    const crew = await startCrew(plan, context, { children, dialect })
-    return runtimeOf(plan, context, { crew, listener })
-  } catch (error) {
-    await listener.close()
-    throw error
-  }
-}
-
-interface CrewParts {
-  readonly children: ChildHost
-  readonly dialect: ReturnType<typeof rDialect>
-}
-
-function startCrew(plan: REndpointPlan, context: RuntimeContext, parts: CrewParts) {
-  return Crew.start<RCall, RReply>({
-    subject: `endpoint ${plan.id}`,
-    size: plan.r.children ?? context.settings.children,
-    host: parts.children,
-    dialect: parts.dialect,
-    log: context.log,
-    report: context.report,
-  })
-}
-
 interface Parts {
-  readonly crew: Crew<RCall, RReply>
-  readonly listener: Listener
+  readonly plan: REndpointPlan
+  readonly context: RuntimeContext
+  readonly enricher: Enricher | null
 }
 
-function runtimeOf(
-  plan: REndpointPlan,
-  context: RuntimeContext,
-  { crew, listener }: Parts,
-): Runtime {
-  const call: CallR = (rows, endMs) => crew.run(rows, { deadlineMs: endMs - nowMs() })
+export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
+  if (context.settings.rscript === null) {
+    throw new AppError('ERR_INTERPRETER_MISSING', HOW_TO_INSTALL)
+  }
+  const enricher = await enricherOf(plan, context)
+  const parts = { plan, context, enricher }
+  const listener = await Listener.open()
+  const crew = await startCrew(parts, context.settings.rscript, listener).catch(
+    async (error: unknown) => {
+      await listener.close()
+      await enricher?.release()
+      throw error
+    },
+  )
   return {
     program: crew.program,
-    run: runner(plan, context, call),
+    run: runner(parts, (rows, endMs) => crew.run(rows, { deadlineMs: endMs - nowMs() })),
     release: async () => {
       await crew.release()
       await listener.close()
+      await enricher?.release()
     },
   }
 }
 
-function runner(
-  plan: REndpointPlan,
+/** Only with look-ups: what reads tables is native code that others need not load. */
+async function enricherOf(
+  { enrich }: REndpointPlan,
   context: RuntimeContext,
+): Promise<Enricher | null> {
+  if (enrich === undefined) return null
+  const { openEnricher } = await import('../lookup/enrich.ts')
+  return openEnricher(enrich, context)
+}
+
+async function startCrew(
+  parts: Parts,
+  rscript: string,
+  listener: Listener,
+): Promise<Crew<RCall, RReply>> {
+  const { plan, context } = parts
+  const { children: host, settings, log, report } = context
+  if (host === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
+  const warmUp = (session: RSession): Promise<void> => warm(parts, session)
+  return Crew.start<RCall, RReply>({
+    subject: `endpoint ${plan.id}`,
+    size: plan.r.children ?? settings.children,
+    host,
+    dialect: rDialect({ plan, context, rscript, listener, warmUp }),
+    log,
+    report,
+  })
+}
+
+function runner(
+  { plan, context, enricher }: Parts,
   call: CallR,
 ): (job: BatchJob) => Promise<WorkerOutcome> {
   const { prediction } = plan.r
@@ -84,8 +91,29 @@ function runner(
     generationId: context.generationId,
     // Each row is a run of the function by itself, so that rows of one call never see each other.
     rowsMax: Math.max(prediction.maxRows, LIMITS.batchRowsMax),
-    enrich: null,
+    enrich: enricher?.run ?? null,
     call: rowCaller(call),
   })
   return (job) => predictor.run(job)
+}
+
+/** First calls are slow; a body that worked in the forge is answered before a caller waits. */
+async function warm(parts: Parts, session: RSession): Promise<void> {
+  const [body] = parts.plan.warmUp
+  if (body === undefined) return
+  let failure: unknown = null
+  const call: CallR = async (rows) => {
+    try {
+      return await session.call(rows)
+    } catch (error) {
+      failure = error
+      throw error
+    }
+  }
+  const bytes = new TextEncoder().encode(body)
+  const ends = Uint32Array.of(bytes.length)
+  const job = { endpoint: 0, verb: 'single', bytes, ends, waitUs: Uint32Array.of(0) } as const
+  await runner(parts, call)(job)
+  // An answer that is an error is an answer; a child that is lost is none.
+  if (failure !== null) throw toAppError(failure)
 }
