@@ -272,7 +272,8 @@ t.test('interpreters that are missing or too old', { skip }, async (t) => {
   const old = await pythonPlace(t, FILES)
   const python = join(old.directory, 'old-python')
   const pretend =
-    "import runpy, sys; sys.version_info = (3, 7); runpy.run_path(sys.argv[-1], run_name='__main__')"
+    'import runpy, sys; sys.version_info = (3, 7); ' +
+    "runpy.run_path(sys.argv[-1], run_name='__main__')"
   writeFileSync(python, `#!/bin/sh\nexec /usr/bin/python3 -c "${pretend}" "$@"\n`, { mode: 0o755 })
   const other = await pythonPlace(t, FILES, { python })
   await t.rejects(other.open(functionPlan()), {
