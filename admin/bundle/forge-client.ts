@@ -56,6 +56,12 @@ const ENVIRONMENT = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH'
 
 /** glibc reserves 64 MB of address space per arena, and without this makes 8 arenas per core. */
 const ALLOCATOR = { MALLOC_ARENA_MAX: '4' }
+/**
+ * V8 reserves some 10 GB of address space around the memory of each WebAssembly module, Node's own
+ * HTTP parser for fetch() among them: more than the limit allows. Not in Node before 20.15.
+ */
+const GUARD_FLAG = '--disable-wasm-trap-handler'
+const NO_GUARD_REGIONS = process.allowedNodeEnvironmentFlags.has(GUARD_FLAG) ? [GUARD_FLAG] : []
 const QUIET = { [TELEMETRY.name]: TELEMETRY.off }
 
 interface Job {
@@ -167,6 +173,7 @@ function startForge(options: ForgeOptions, job: Job): ChildProcess {
         [prlimit, `--as=${Math.ceil(job.memoryBytes)}:`, `--cpu=${cpuS}`, '--']),
     ...(setpriv === null ? [] : [setpriv, '--pdeathsig', 'KILL']),
     process.execPath,
+    ...NO_GUARD_REGIONS,
     entry,
   ]
   const [program = process.execPath, ...args] = command
