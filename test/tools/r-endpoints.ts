@@ -29,6 +29,7 @@ export interface REndpointOptions {
   readonly files: Readonly<Record<string, string>>
   readonly name?: string
   readonly timeoutMs?: number
+  readonly warmUp?: readonly string[]
   readonly prediction?: CustomPredictionPlan
   readonly code?: Partial<CodePlan>
   readonly settings?: Partial<RuntimeSettings>
@@ -58,7 +59,7 @@ function planOf(options: REndpointOptions): REndpointPlan {
     timeoutMs,
     queue: { maxRequests: 100, maxBytes: 1_000_000 },
     worstBatchMs: 1,
-    warmUp: [],
+    warmUp: options.warmUp ?? [],
     r: {
       file: 'score.R',
       name,

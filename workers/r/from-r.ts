@@ -1,7 +1,7 @@
 /**
  * From R to JSON text. A vector of one element is a scalar unless it says `I(x)`; with names it is
- * an object, as a named list is. What JSON has no word for (NA, NaN, Inf) is null. Factors are their
- * labels, dates ISO 8601, a data frame an array of records, a matrix an array of rows.
+ * an object, as a named list is. What JSON has no word for (NA, NaN, Inf) is null. Factors are
+ * their labels, dates ISO 8601, a data frame an array of records, a matrix an array of rows.
  */
 
 import { isOfClass, NA_INTEGER, namesOf, type RValue, type Vector } from './xdr.ts'
@@ -179,7 +179,7 @@ function firstDimnames(value: Vector): readonly (string | null)[] | null {
   return first?.kind === 'string' ? first.values : null
 }
 
-/** JSON's readers keep one of equal keys, so a second `a` is `a.1`; without a name, the position. */
+/** JSON's readers keep one of equal keys, so a second `a` is `a.1`; no name: the position. */
 function uniqueKeys(names: readonly (string | null)[], length: number): string[] {
   const uses = new Map<string, number>()
   return Array.from({ length }, (_, i) => {

@@ -1,6 +1,6 @@
 /**
- * From JSON to R. Numbers are doubles. An array of scalars of one type is a vector, in which null is
- * NA; any other array is a list, in which null is NULL; so is an object, with names.
+ * From JSON to R. Numbers are doubles. An array of scalars of one type is a vector, in which null
+ * is NA; any other array is a list, in which null is NULL; so is an object, with names.
  */
 
 import { isObject } from '../../core/base/json.ts'

@@ -169,7 +169,7 @@ t.test('only who has the token of a child is let in, once', async (t) => {
   const silent = Array.from({ length: 40 }, () => dial(t, port, token.slice(0, 10)))
   await Promise.all(silent.slice(0, 8).map(closed))
   const child = dial(t, port, token)
-  child.write('\nthe first frame')
+  child.once('connect', () => child.write('\nthe first frame'))
   const admitted = await socket
   t.equal(admitted.remotePort, child.localPort)
   t.teardown(() => admitted.destroy())
