@@ -28,14 +28,15 @@ export interface ForgeRunOptions extends Partial<ForgeRequest> {
   readonly killMs?: number
 }
 
+/** Of files, or of an archive that is made already. */
 export async function runForge(
-  entries: readonly ZipEntry[],
+  entries: readonly ZipEntry[] | Buffer,
   options: ForgeRunOptions = {},
 ): Promise<ForgeRun> {
   const home = await mkdtemp(join(tmpdir(), 'switchyard-forge-'))
   const directory = await mkdtemp(join(home, 'generation-'))
   const archive = join(home, 'v1.zip')
-  await writeFile(archive, zip([...entries]))
+  await writeFile(archive, Buffer.isBuffer(entries) ? entries : zip([...entries]))
   const { killMs = 30_000, ...rest } = options
   const names = { serviceId: 'demo', generationId: null, fileName: 'v1.zip' }
   const settings = NO_RUNTIMES

@@ -172,10 +172,7 @@ async function childrenFor(
   { endpoints }: Manifest,
   settings: RuntimeSettings,
 ): Promise<ChildHost | null> {
-  const wanted =
-    (settings.python !== null && endpoints.some(isPython)) ||
-    (settings.rscript !== null && endpoints.some(isR))
-  if (!wanted) return null
+  if (!endpoints.some((one) => isPython(one) || isR(one))) return null
   const { localHost } = await import('../children/local-host.ts')
   return localHost(settings, log)
 }

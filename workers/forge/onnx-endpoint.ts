@@ -19,7 +19,6 @@ import type { Runtime } from '../runtime.ts'
 import { listText } from './inputs.ts'
 import { labelsFor, type ModelFile } from './model-file.ts'
 import { enrichPlan } from './plans.ts'
-import { refusal } from './prepare.ts'
 import { type QueriesRun, runTestQueries, tryBody } from './queries.ts'
 import { isGuess, rawBodies, withGivenRanks } from './raw.ts'
 import { isOutOfMemory, loadReason, shortReason } from './reasons.ts'
@@ -29,6 +28,7 @@ import {
   type EndpointForged,
   type EndpointTask,
   type Of,
+  refusal,
   roundedMs,
   WARM_UPS,
   warmUp,

@@ -4,11 +4,10 @@
  * cannot be made is told with the faults of the endpoints that do without it.
  */
 
-import { AppError, ERROR_TABLE } from '../../core/base/errors.ts'
 import type { EnvironmentPlan } from '../../core/bundle/plan.ts'
 import { isPython, type PrepareOptions } from './needs.ts'
 import { type MadeTables, makeTables } from './tables.ts'
-import type { EndpointRefused } from './task.ts'
+import { type EndpointRefused, refusal } from './task.ts'
 
 export interface Prepared extends MadeTables {
   /** Null: the node's interpreter as it is. */
@@ -49,12 +48,4 @@ async function makeEnvironment({
   } catch (error) {
     return refusal(error, 'python')
   }
-}
-
-/** What is no statement about the bundle is a fault of ours, and goes on. */
-export function refusal(error: unknown, path: string): EndpointRefused {
-  if (!(error instanceof AppError) || error.status >= 500) throw error
-  const { code, detail, faults } = error
-  const told = faults.length > 0 ? faults : [{ path, reason: detail ?? ERROR_TABLE[code].message }]
-  return { kind: 'refused', code, faults: told }
 }

@@ -6,13 +6,14 @@
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { nowMs } from '../../core/base/clock.ts'
 import type { Fault } from '../../core/base/errors.ts'
-import type { ColumnType, TablePlan } from '../../core/bundle/plan.ts'
+import type { TablePlan } from '../../core/bundle/plan.ts'
 import type { ManifestTable } from '../../core/bundle/table-schema.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { lookupsOf, type PrepareOptions } from './needs.ts'
 import { everyNow } from './progress.ts'
-import type { EndpointRefused } from './task.ts'
+import { type EndpointRefused, refusal } from './task.ts'
 
 export interface MadeTables {
   readonly tables: readonly TablePlan[]
@@ -49,12 +50,22 @@ export async function makeTables(options: PrepareOptions): Promise<MadeTables> {
   return made
 }
 
-/** A table in a database, as the manifest describes it. */
-function remoteTable({ name, connection = '', from, key = [], columns = {} }: ManifestTable) {
-  const named = new Map(key.map((column) => [column, 'string' as ColumnType]))
-  for (const [column, type] of Object.entries(columns)) named.set(column, type)
-  const database = { connection, from: from ?? name }
-  const plans = [...named].map(([column, type]) => ({ name: column, type }))
+/** How long a database may take to say which columns a table has. */
+const COLUMNS_MS = 10_000
+
+/** A table in a database: its columns are asked of it, and the manifest may give them other types. */
+async function remoteTable(
+  { name, connection = '', from = name, key = [], columns = {} }: ManifestTable,
+  { settings, serviceId }: PrepareOptions,
+): Promise<TablePlan> {
+  const [{ usableConnection }, { readTableColumns }] = await Promise.all([
+    import('../sql/pools.ts'),
+    import('../sql/table-reader.ts'),
+  ])
+  const usable = usableConnection(settings.connections, connection, serviceId)
+  const found = await readTableColumns(usable, from, nowMs() + COLUMNS_MS)
+  const plans = found.map((one) => ({ name: one.name, type: columns[one.name] ?? one.type }))
+  const database = { connection, from }
   return { name, file: null, lmdb: null, database, key, columns: plans, rows: null }
 }
 
@@ -66,7 +77,7 @@ class Made implements MadeTables {
   duckdb: string | null = null
   readonly #options: PrepareOptions
   readonly #looked: ReadonlySet<string>
-  readonly #files: ManifestTable[] = []
+  #hasFiles = false
   #diskBytes: number
 
   constructor(options: PrepareOptions, looked: ReadonlySet<string>) {
@@ -78,7 +89,12 @@ class Made implements MadeTables {
   async add(table: ManifestTable, path: string): Promise<void> {
     const { name, file } = table
     if (file === undefined) {
-      this.tables.push(remoteTable(table))
+      try {
+        this.tables.push(await remoteTable(table, this.#options))
+      } catch (error) {
+        this.missing.add(name)
+        this.refusals.push(refusal(error, `${path}.connection`))
+      }
       return
     }
     const bytes = this.#options.files.get(file) ?? 0
@@ -105,18 +121,23 @@ class Made implements MadeTables {
       this.#refuse(name, 'ERR_BUNDLE_INVALID', built.faults)
       return
     }
-    this.#files.push(table)
+    this.#hasFiles = true
     this.tables.push(built.plan)
     this.made.push(...built.made)
   }
 
   async addDuckdb(): Promise<void> {
-    if (this.#files.length === 0 || this.refusals.length > 0) return
-    const { tell, directory } = this.#options
+    if (!this.#hasFiles || this.refusals.length > 0) return
+    const { tell, directory, manifest } = this.#options
     tell('tables', 'the database of SQL endpoints')
     const { buildDuckdb } = await import('../sql/build-duckdb.ts')
-    this.duckdb = await buildDuckdb(this.#files, directory)
-    if (this.duckdb !== null) this.made.push(this.duckdb)
+    try {
+      this.duckdb = await buildDuckdb(manifest.tables ?? [], directory)
+      this.made.push(this.duckdb)
+    } catch (error) {
+      this.refusals.push(refusal(error, 'tables'))
+      this.missing.add('')
+    }
   }
 
   #refuse(name: string, code: EndpointRefused['code'], faults: readonly Fault[]): void {

@@ -1,6 +1,6 @@
 /** What forging an endpoint starts from and ends in, whatever its type. */
 
-import type { ErrorCode, Fault } from '../../core/base/errors.ts'
+import { AppError, ERROR_TABLE, type ErrorCode, type Fault } from '../../core/base/errors.ts'
 import type { ManifestEndpoint, RunType } from '../../core/bundle/manifest.ts'
 import type { EndpointPlan, EndpointReport } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
@@ -36,6 +36,14 @@ export interface EndpointRefused {
   readonly kind: 'refused'
   readonly code: ErrorCode
   readonly faults: readonly Fault[]
+}
+
+/** What is no statement about the bundle is a fault of ours, and goes on. */
+export function refusal(error: unknown, path: string): EndpointRefused {
+  if (!(error instanceof AppError) || error.status >= 500) throw error
+  const { code, detail, faults } = error
+  const told = faults.length > 0 ? faults : [{ path, reason: detail ?? ERROR_TABLE[code].message }]
+  return { kind: 'refused', code, faults: told }
 }
 
 /** What all plans have in common; the rest is found out. */
