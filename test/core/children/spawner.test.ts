@@ -138,7 +138,7 @@ t.test('close ends all, and what is asked afterwards is refused', async (t) => {
     frames: false,
     limits: settings.childLimits,
   }
-  const request = { kind: 'spawn', id: 1, socket: '/nowhere/socket', token: 'x', spec } as const
+  const request = { kind: 'spawn', id: 1, socket: '/no-such-socket', token: 'x', spec } as const
   await spawner.spawn(request, (message) => told.push(message)).gone
   t.match(told, [{ kind: 'exited', id: 1, how: /it cannot be started: .*ENOENT/ }])
   await spawner.close()

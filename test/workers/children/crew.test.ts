@@ -233,9 +233,9 @@ t.test('starts that fail are told with their last lines', async (t) => {
   })
   t.ok(nowMs() - before < 1_500)
   const missing = { ...(await options.dialect.prepare()) }
-  const spec = { ...missing.spec, program: '/nowhere/python3' }
+  const spec = { ...missing.spec, program: '/bin/no-such-python3' }
   const dialect = { ...options.dialect, prepare: () => ({ ...missing, spec }) }
-  await t.rejects(start({ dialect }), { code: 'ERR_LOAD_FAILED', detail: /\/nowhere\/python3/ })
+  await t.rejects(start({ dialect }), { code: 'ERR_LOAD_FAILED', detail: /no-such-python3/ })
 })
 
 t.test('down after five failed starts, and up again by itself', async (t) => {
