@@ -25,9 +25,10 @@ interface Parts {
 
 export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context) => {
   const { settings, children, log, report } = context
-  if (children === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
   refuseTexts(plan)
+  // First, so that whoever has no interpreter needs no host for children either.
   const python = await interpreterOf(plan, context)
+  if (children === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
   const enricher = await enricherOf(plan, context)
   const parts: Parts = { plan, context, enrich: enricher?.run ?? null }
   const warmUp = (session: Session<PythonCall, PythonReply>) => warm(parts, session)
