@@ -3,7 +3,7 @@
  * interpreters, the tools that hold a child within limits, and the folders children need.
  */
 
-import { execFile } from 'node:child_process'
+import { type ExecFileOptions, execFile } from 'node:child_process'
 import { isAbsolute, join } from 'node:path'
 import type { Config } from '../core/config/config.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'
@@ -72,35 +72,32 @@ export class RuntimeProbe {
   /** Settles when both have answered, or have had their time. */
   readonly done: Promise<void>
 
-  constructor(settings: RuntimeSettings) {
+  constructor(settings: RuntimeSettings, limitMs = PROBE_MS) {
     const unasked = (path: string | null) => (path === null ? null : { path, version: null })
     const { python, rscript, connections } = settings
     const names = connections.map(({ name }) => name)
     this.#view = { python: unasked(python), r: unasked(rscript), connections: names }
-    this.done = this.#ask(settings)
+    this.done = this.#ask(settings, limitMs)
   }
 
   view(): RuntimesView {
     return this.#view
   }
 
-  async #ask(settings: RuntimeSettings): Promise<void> {
+  async #ask(settings: RuntimeSettings, limitMs: number): Promise<void> {
     const { python, rscript, environment } = settings
+    const options = { env: { ...environment }, timeout: limitMs, killSignal: 'SIGKILL' } as const
     const [foundPython, foundR] = await Promise.all([
-      probe(python, environment),
-      probe(rscript, environment),
+      probe(python, options),
+      probe(rscript, options),
     ])
     this.#view = { ...this.#view, python: foundPython, r: foundR }
   }
 }
 
 /** `Python 3.11.2`, `Rscript (R) version 4.2.2 (2022-10-31)`: the first number with dots. */
-function probe(
-  path: string | null,
-  environment: RuntimeSettings['environment'],
-): Promise<ProgramView | null> {
+function probe(path: string | null, options: ExecFileOptions): Promise<ProgramView | null> {
   if (path === null) return Promise.resolve(null)
-  const options = { env: { ...environment }, timeout: PROBE_MS, killSignal: 'SIGKILL' } as const
   return new Promise((resolve) => {
     const child = execFile(path, ['--version'], options, (error, stdout, stderr) => {
       const version = /\d+(?:\.\d+)+/.exec(`${stdout} ${stderr}`)?.[0] ?? null

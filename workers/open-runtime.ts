@@ -1,4 +1,4 @@
-/** Opens what runs an endpoint. By type and when asked, so that no thread loads what it needs not. */
+/** Opens what runs an endpoint: by its type, so that no thread loads what it does not need. */
 
 import { assertNever } from '../core/base/assert.ts'
 import type { EndpointPlan } from '../core/bundle/plan.ts'

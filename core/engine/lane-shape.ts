@@ -7,7 +7,7 @@ import type { LaneOptions } from '../dispatch/lane.ts'
 
 /** A run hangs that takes this many times what the longest took in the forge. */
 const WORST_BATCHES = 10
-/** What waits ends its runs by itself, at their deadline and a grace; so long after, it does not. */
+/** What waits ends its runs by itself, at their deadline and a grace; later, something is wrong. */
 const IO_GRACE_MS = 5_000
 
 type LaneShape = Pick<LaneOptions, 'serial' | 'batchMax' | 'legalMs' | 'permit' | 'wantsRequest'>

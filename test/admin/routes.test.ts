@@ -18,7 +18,7 @@ import {
   request,
   send,
 } from '../tools/admin-client.ts'
-import { bundle } from '../tools/control-plane.ts'
+import { bundle } from '../tools/memory-forge.ts'
 
 t.test('every operation', async (t) => {
   const { call, upload, key } = await openAdmin(t)

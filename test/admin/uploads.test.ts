@@ -13,12 +13,12 @@ import { AppError } from '../../core/base/errors.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { answerTo } from '../tools/admin-client.ts'
 import {
-  bundle,
   type ControlPlaneOptions,
   listenAdmin,
   openControlPlane,
   temporaryDirectory,
 } from '../tools/control-plane.ts'
+import { bundle } from '../tools/memory-forge.ts'
 import { until } from '../tools/waiting.ts'
 
 const MIB = 1024 * 1024

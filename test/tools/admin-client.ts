@@ -13,13 +13,12 @@ import { SCHEMAS, type SchemaName } from '../../admin/routes/schemas.ts'
 import type { ErrorCode } from '../../core/base/errors.ts'
 import {
   type AdminListener,
-  bundle,
   type ControlPlane,
-  type FakeBundle,
   listenAdmin,
   openControlPlane,
   temporaryDirectory,
 } from './control-plane.ts'
+import { bundle, type FakeBundle } from './memory-forge.ts'
 import { until } from './waiting.ts'
 
 /** What the tests look into; each answer has some of it. */

@@ -4,16 +4,11 @@
  * tested elsewhere; here loads can be made slow or fail on purpose, and time is short.
  */
 
-import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type {
-  Forge,
-  ForgeListener,
-  ForgeOutcome,
-  ForgeTask,
   ReplaceOutcome,
   ReplaceReason,
   Serving,
@@ -22,12 +17,12 @@ import type {
 } from '../../admin/contracts.ts'
 import { type Operations, openOperations } from '../../admin/operations/operations.ts'
 import { createAdminApi } from '../../admin/routes/admin-api.ts'
+import type { RuntimesView } from '../../admin/runtimes.ts'
 import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import type { DiskSpace } from '../../admin/store/space.ts'
 import type { CopyStatus } from '../../admin/store/state-copies.ts'
 import { type Logger, SILENT } from '../../core/base/logger.ts'
-import { contentSha256 } from '../../core/bundle/content.ts'
 import type {
   DesiredState,
   GenerationState,
@@ -35,10 +30,11 @@ import type {
   ObservedState,
   StoppedEndpoint,
 } from '../../core/channel/messages.ts'
+import type { RuntimeStatus } from '../../core/children/spec.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
 import { NodeHttpServer } from '../../core/http/node-http.ts'
 import { MetricsStore } from '../../core/metrics/store.ts'
-import { endpoint, generationPlan, prediction } from './plans.ts'
+import { bundle, type FakeBundle, MemoryForge } from './memory-forge.ts'
 
 const DRAIN_MS = 20
 const TICK_MS = 2
@@ -56,6 +52,8 @@ export class MemoryServing implements Serving {
   readonly failures = new Map<string, string>()
   /** By the same: how many of its threads (one) are inside a run that does not end. */
   readonly threadsLost = new Map<string, number>()
+  /** By the same: what its endpoints depend on. */
+  readonly runtimes = new Map<string, readonly RuntimeStatus[]>()
   readonly published: DesiredState[] = []
   /** While true nothing that is published is applied. */
   stalled = false
@@ -104,6 +102,7 @@ export class MemoryServing implements Serving {
     const generations = [...this.#held].map(([key, held]) => ({
       ...observedOf(key, held),
       threadsLost: this.threadsLost.get(key) ?? 0,
+      runtimes: this.runtimes.get(key) ?? [],
     }))
     return { revision: this.#applied, generations, connections: 0 }
   }
@@ -216,64 +215,6 @@ function observedOf(key: string, held: Held): ObservedGeneration {
   }
 }
 
-/** The archive of these tests: JSON that says what a forge would find. */
-export interface FakeBundle {
-  readonly generationId?: string
-  readonly content?: string
-  readonly refuse?: Omit<Extract<ForgeOutcome, { kind: 'refused' }>, 'kind'>
-}
-
-export function bundle(content: FakeBundle): Buffer {
-  return Buffer.from(JSON.stringify(content))
-}
-
-/** Answers what the archive says, and waits at the gate when there is one. */
-export class MemoryForge implements Forge {
-  gate: Promise<void> | null = null
-  readonly requests: ForgeTask[] = []
-
-  async run(
-    request: ForgeTask,
-    _archiveBytes: number,
-    listener: ForgeListener,
-  ): Promise<ForgeOutcome> {
-    this.requests.push(request)
-    listener.onPhase('loading', 'model.onnx', null)
-    if (this.gate !== null) await this.gate
-    const found: FakeBundle = JSON.parse(readFileSync(request.archive, 'utf8'))
-    if (found.refuse !== undefined) return { kind: 'refused', ...found.refuse }
-    const content = found.content ?? ''
-    writeFileSync(join(request.directory, 'model.onnx'), content)
-    const named = request.generationId ?? request.fileName?.replace(/\.zip$/, '') ?? 'unnamed'
-    return {
-      kind: 'forged',
-      generationId: found.generationId ?? named,
-      contentSha256: contentOf(content),
-      plan: PLAN,
-      report: REPORT,
-    }
-  }
-}
-
-function contentOf(model: string): string {
-  const sha256 = createHash('sha256').update(model).digest('hex')
-  return contentSha256([{ path: 'model.onnx', size: Buffer.byteLength(model), sha256 }])
-}
-
-const PLAN = generationPlan([endpoint(prediction({ kind: 'RAW', model: 'model.onnx' }))], {
-  authorization: { method: 'API_KEYS', keys: [] },
-})
-
-const REPORT = {
-  forgedOn: 1,
-  durationMs: 1,
-  peakMemoryBytes: 1,
-  runtime: 'memory',
-  files: 1,
-  unpackedBytes: 1,
-  endpoints: [],
-}
-
 export interface ControlPlane {
   readonly directory: string
   readonly home: Home
@@ -294,6 +235,7 @@ export interface ControlPlaneOptions {
   readonly logger?: Logger
   /** For health. */
   readonly copies?: { status(): CopyStatus }
+  readonly runtimes?: { view(): RuntimesView }
 }
 
 export function temporaryDirectory(t: { teardown(callback: () => void): void }): string {
@@ -321,6 +263,7 @@ export async function openControlPlane(
     keepPreviousMs: options.keepPreviousMs ?? 60_000,
     drainMs: 1_000,
     ...(options.copies === undefined ? {} : { copies: options.copies }),
+    ...(options.runtimes === undefined ? {} : { runtimes: options.runtimes }),
     ...(options.uploadIdleMs === undefined ? {} : { uploadIdleMs: options.uploadIdleMs }),
     ...(options.space === undefined ? {} : { space: options.space }),
   })

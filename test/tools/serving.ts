@@ -22,6 +22,13 @@ export interface Reply {
   readonly code: string
 }
 
+/** Of any type of endpoint. */
+export interface Answer {
+  readonly result?: { readonly prediction?: unknown }
+  readonly response?: unknown
+  readonly apiContext?: { readonly serviceGeneration: string }
+}
+
 interface Wish {
   readonly hold: readonly DesiredGeneration[]
   readonly map: string | null
@@ -93,7 +100,9 @@ export function serving(
     changes: () => changes,
     generation: (id: string, wish: ModelWish) => newGeneration(folder, id, wish),
     ask: (x: number) => ask(engine, `{"features":{"x0":${x}}}`),
-    send: (body: string, verb: 'predict' | 'predict-multi') => ask(engine, body, verb),
+    send: (body: string, verb: 'predict' | 'predict-multi') => ask(engine, body, `score/${verb}`),
+    /** The answer of any endpoint as it comes, or the code of its error. */
+    call: (path: string, body: object) => call(engine, path, JSON.stringify(body)),
     slow: (ms: number) => ask(engine, `{"features":{"turns":[${ms * TURNS_PER_MS}]}}`),
     states: () =>
       Object.fromEntries(engine.observe().map((seen) => [seen.generationId, seen.state])),
@@ -145,21 +154,26 @@ function slowly(model: string) {
   })
 }
 
-/** As the query handler does it: route, lease, lane, wake. */
-function ask(engine: Engine, body: string, verb = 'predict'): Promise<Reply> {
+async function ask(engine: Engine, body: string, path = 'score/predict'): Promise<Reply> {
+  const answer = await call(engine, path, body)
+  return typeof answer === 'string'
+    ? { generation: '', prediction: null, code: answer }
+    : replyOf(answer)
+}
+
+/** As the query handler does it: route, lease, lane, wake. A text is the code of an error. */
+function call(engine: Engine, path: string, body: string): Promise<Answer | string> {
   return new Promise((resolve) => {
-    const fail = (error: AppError) => {
-      resolve({ generation: '', prediction: null, code: error.code })
-    }
-    const route = engine.routing.routes.get(`${QUERY_BASE}/svc/score/${verb}`)
+    const fail = ({ code }: AppError) => resolve(code)
+    const route = engine.routing.routes.get(`${QUERY_BASE}/svc/${path}`)
     const target = route === undefined ? null : targetOf(route.targets, Math.random)
     if (target === null) {
-      fail(whyUnroutable(engine.routing, engine.find, 'svc', 'score'))
+      fail(whyUnroutable(engine.routing, engine.find, 'svc', path.split('/')[0] ?? ''))
       return
     }
     target.generation.takeLease()
-    const replyJson = (json: string | Uint8Array) => resolve(replyOf(String(Buffer.from(json))))
-    const replyRaw = () => resolve({ generation: '', prediction: null, code: '' })
+    const replyJson = (json: string | Uint8Array) => resolve(JSON.parse(String(Buffer.from(json))))
+    const replyRaw = () => resolve({})
     const caller = { done: false, replyJson, replyRaw, replyError: fail }
     const entered = target.lane.enter(caller, Uint8Array.from(Buffer.from(body)))
     if (entered instanceof Pending) engine.scheduler.wake(target.lane)
@@ -170,7 +184,7 @@ function ask(engine: Engine, body: string, verb = 'predict'): Promise<Reply> {
   })
 }
 
-function replyOf(text: string): Reply {
-  const { result, apiContext } = JSON.parse(text)
-  return { generation: apiContext.serviceGeneration, prediction: result?.prediction, code: '' }
+function replyOf({ result, apiContext }: Answer): Reply {
+  const generation = apiContext?.serviceGeneration ?? ''
+  return { generation, prediction: result?.prediction, code: '' }
 }

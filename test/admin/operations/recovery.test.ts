@@ -25,12 +25,12 @@ import type { Logger } from '../../../core/base/logger.ts'
 import { MetricsStore } from '../../../core/metrics/store.ts'
 import {
   type ControlPlane,
-  MemoryForge,
   MemoryServing,
   openControlPlane,
   temporaryDirectory,
   upload,
 } from '../../tools/control-plane.ts'
+import { MemoryForge } from '../../tools/memory-forge.ts'
 import { until } from '../../tools/waiting.ts'
 
 const V1 = { serviceId: 's', generationId: 'v1' }

@@ -119,6 +119,12 @@ t.test('several reports as one', async (t) => {
     ...{ threads: 4, threadsLost: 1, queued: 2, running: 2, loadMs: 5 },
     ...{ stoppedEndpoints: ['e'], hangs: { e: 3, f: 1 } },
   })
+  const runtimes = [{ subject: 'connection crm', up: true, detail: '', busy: 1, size: 4 }]
+  const down = runtimes.map((one) => ({ ...one, up: false, detail: 'refused', busy: 0 }))
+  const states = [observed(8, 'active', { runtimes }), observed(8, 'active', { runtimes: down })]
+  const both = [{ subject: 'connection crm', up: false, detail: 'refused', busy: 1, size: 8 }]
+  t.same(merged(states.map(stays))?.generations[0]?.runtimes, both)
+  t.same(merged(states.toReversed().map(stays))?.generations[0]?.runtimes, both)
   const handed = merged([stays(observed(8, 'active')), leaves(lost)])?.generations[0]
   t.match(handed, { threads: 2, threadsLost: 0, running: 2 }, 'its threads are made up for')
 })
