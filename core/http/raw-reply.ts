@@ -1,7 +1,7 @@
 /**
- * What of an answer that code of a bundle has made may go out. Framing is the node's business alone:
- * a length, an encoding or a line break out of somebody's code could end this answer early and
- * begin another one that the caller, or a proxy that many callers share, takes for ours.
+ * What of an answer that code of a bundle has made may go out. Framing is the node's business: a
+ * length, an encoding or a line break out of somebody's code could end this answer early and begin
+ * another one that the caller, or a proxy that many callers share, takes for ours.
  */
 
 import type { HeaderLine } from './exchange.ts'

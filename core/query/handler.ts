@@ -111,10 +111,7 @@ function admit(exchange: Exchange, target: Target, options: QueryOptions): void 
   const { generation, lane } = target
   const { wantsRequest } = lane.options
   const isPost = exchange.method === 'POST'
-  const facts =
-    wantsRequest || !isPost
-      ? factsOf(exchange, { headers: wantsRequest, hidesKey: !generation.isPublic })
-      : null
+  const facts = wantsRequest || !isPost ? factsOf(exchange, wantsRequest) : null
   let pending: Pending | null = null
   generation.takeLease()
   exchange.onGone((refusal) => {

@@ -1,6 +1,6 @@
 /**
- * A query listener, on uWebSockets.js unless told otherwise, whose handler does what request headers
- * ask: it echoes, holds its answer, throws, or sends a large one.
+ * A query listener, on uWebSockets.js unless told otherwise, whose handler does what request
+ * headers ask: it echoes, holds its answer, throws, or sends a large one.
  */
 
 import type { Test } from 'tap'

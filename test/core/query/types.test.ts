@@ -1,7 +1,7 @@
 /**
- * Goal: every type of endpoint is found at the paths of its own verbs, GET and HEAD reach a function
- * only where its plan says so, and what a function answers or learns crosses HTTP unharmed, over
- * both ways of carrying it.
+ * Goal: every type of endpoint is found at the paths of its own verbs, GET and HEAD reach a
+ * function only where its plan says so, and what a function answers or learns crosses HTTP
+ * unharmed, over both ways of carrying it.
  *
  * Method: the routing of real plans, then the query handler on both real listeners in front of the
  * real engine with a model and Python functions in one generation.
@@ -9,10 +9,18 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { PATH_VERBS } from '../../../core/bundle/kinds.ts'
 import type { EndpointPlan, GenerationPlan } from '../../../core/bundle/plan.ts'
-import { buildRouting, type Held, targetOf, whyUnroutable } from '../../../core/engine/routing.ts'
+import type { MappingEntry } from '../../../core/channel/messages.ts'
+import {
+  buildRouting,
+  type Find,
+  type Held,
+  targetOf,
+  whyUnroutable,
+} from '../../../core/engine/routing.ts'
+import type { MetricsDelta } from '../../../core/metrics/delta.ts'
 import { queryHandler } from '../../../core/query/handler.ts'
 import { setUp } from '../../tools/dispatching.ts'
 import { type Listening, listening, SERVERS } from '../../tools/listening.ts'
@@ -45,7 +53,17 @@ function planOf(type: EndpointPlan['type'], id: string, get = false): EndpointPl
   }
 }
 
-t.test('each type has the paths of its verbs, and generations may differ', async (t) => {
+const TYPES = [
+  'CUSTOM_PREDICTION',
+  'PYTHON_FUNCTION',
+  'R_FUNCTION',
+  'CUSTOM_R_PREDICTION',
+  'SQL_QUERY',
+  'DATASET_LOOKUP',
+] as const
+
+/** Two generations that share the traffic and differ in two endpoints. */
+function split(t: Parameters<typeof setUp>[0]): { find: Find; mapping: MappingEntry[] } {
   const { lane } = setUp(t, {})
   const held = (generationId: string, plan: GenerationPlan): Held => ({
     desired: { serviceId: 'svc', generationId, directory: '/nowhere', plan },
@@ -58,16 +76,8 @@ t.test('each type has the paths of its verbs, and generations may differ', async
     takeLease: () => {},
     endLease: () => {},
   })
-  const types = [
-    'CUSTOM_PREDICTION',
-    'PYTHON_FUNCTION',
-    'R_FUNCTION',
-    'CUSTOM_R_PREDICTION',
-    'SQL_QUERY',
-    'DATASET_LOOKUP',
-  ] as const
   const a = generationPlan([
-    ...types.map((type) => planOf(type, type)),
+    ...TYPES.map((type) => planOf(type, type)),
     planOf('PYTHON_FUNCTION', 'both', false),
     planOf('SQL_QUERY', 'changed'),
   ])
@@ -84,13 +94,18 @@ t.test('each type has the paths of its verbs, and generations may differ', async
     { generationId: 'a', proba: 0.7 },
     { generationId: 'b', proba: 0.3 },
   ]
+  return { find, mapping }
+}
+
+t.test('each type has the paths of its verbs, and generations may differ', async (t) => {
+  const { find, mapping } = split(t)
   const services = [{ serviceId: 'svc', enabled: true, mapping }]
   const routing = buildRouting({ revision: 1, services, generations: [], keys: [] }, find)
   const pathsOf = (id: string) =>
     [...routing.routes.keys()]
       .filter((path) => path.startsWith(`${BASE}/${id}/`))
       .map((path) => path.slice(`${BASE}/${id}/`.length))
-  for (const type of types)
+  for (const type of TYPES)
     t.same(
       pathsOf(type),
       PATH_VERBS[type].map(([name]) => name),
@@ -132,6 +147,10 @@ def custom(status="201"):
     response.add_header("Connection", "close")
     return response
 
+def facts(**given):
+    meta = dku_http_request_metadata
+    return [meta.path, meta.headers.get("x-one"), meta.headers.get("authorization"), given]
+
 def large(size):
     return "x" * size
 `
@@ -157,6 +176,81 @@ async function send(server: Listening, { method = 'POST', path, body, lines = []
   return { status: answer?.status, json, body: said, headers, lines: answer?.headers ?? [], text }
 }
 
+type Ask = (sent: Sent) => ReturnType<typeof send>
+
+async function called(t: Test, ask: Ask): Promise<void> {
+  const posted = await ask({ path: 'post/run', body: '{"a":"é"}' })
+  t.equal(posted.status, 200)
+  t.match(posted.json, { response: ['é', 2], apiContext: { endpointId: 'post' } })
+  t.equal(posted.headers.get('content-type'), 'application/json')
+  for (const sent of [{ body: '' }, {}]) {
+    const empty = await ask({ path: 'post/run', ...sent })
+    t.match(empty, { status: 200, json: { response: [1, 2] } }, 'no byte is no argument')
+  }
+  const got = await ask({ method: 'GET', path: 'add/run?a=x%20y&b=3', body: '{"a":"ignored"}' })
+  t.match(got, { status: 200, json: { response: ['x y', '3'] } })
+  t.match((await ask({ method: 'GET', path: 'add/run' })).json, { response: [1, 2] })
+  t.equal((await ask({ method: 'GET', path: '%61dd/run/?a=1' })).status, 200, 'encoded')
+  const headOnly = (await ask({ method: 'HEAD', path: 'add/run?a=1' })).text
+  t.match(headOnly, /^HTTP\/1\.1 200 /)
+  t.match(headOnly, /content-length: [1-9]/i)
+  t.match(headOnly, /\r\n\r\n$/)
+  const lines = ['X-One: 1', 'Authorization: Bearer k']
+  const [seen, key] = [`${BASE}/facts/run`, 'Bearer k']
+  const facts = await ask({ path: 'facts/run', body: '{"a":1}', lines })
+  t.same(facts.json.response, [seen, '1', key, { a: 1 }])
+  const factsOfGet = await ask({ method: 'GET', path: 'facts/run?a=1', lines })
+  t.same(factsOfGet.json.response, [seen, '1', key, { a: '1' }])
+}
+
+async function refused(t: Test, ask: Ask): Promise<void> {
+  const allowed = 'GET, HEAD, POST, OPTIONS'
+  const wrong: [Sent, number, string, RegExp][] = [
+    [{ method: 'GET', path: 'post/run' }, 405, 'ERR_METHOD_NOT_ALLOWED', /"get": true/],
+    [{ method: 'GET', path: 'score/predict' }, 405, 'ERR_METHOD_NOT_ALLOWED', /use POST$/],
+    [{ method: 'PUT', path: 'add/run' }, 405, 'ERR_METHOD_NOT_ALLOWED', /use POST or GET$/],
+    [{ path: 'add/predict' }, 404, 'ERR_PATH_UNKNOWN', /is a PYTHON_FUNCTION: use POST .*\/run$/],
+    [{ path: 'score/run' }, 404, 'ERR_PATH_UNKNOWN', /predict or POST .*\/predict-multi$/],
+    [{ path: 'add/none' }, 404, 'ERR_PATH_UNKNOWN', /predict, predict-multi, run, query, look/],
+    [{ path: 'none/run' }, 404, 'ERR_ENDPOINT_UNKNOWN', /none/],
+    [{ method: 'GET', path: 'add/run?z=1' }, 400, 'ERR_ARGUMENT_INVALID', /z/],
+  ]
+  for (const [sent, status, errorCode, message] of wrong) {
+    const { json, ...answer } = await ask(sent)
+    t.same([answer.status, json.code], [status, errorCode], `${sent.method} ${sent.path}`)
+    t.match(json.detailedMessage, message)
+  }
+  const refusal = await ask({ method: 'GET', path: 'post/run' })
+  t.equal(refusal.headers.get('allow'), 'POST, OPTIONS')
+  for (const [path, methods] of [
+    ['add/run', allowed],
+    ['post/run', 'POST, OPTIONS'],
+  ] as const) {
+    const options = await ask({ method: 'OPTIONS', path })
+    t.same([options.status, options.headers.get('allow')], [204, methods])
+  }
+}
+
+async function answered(t: Test, ask: Ask, drain: () => MetricsDelta): Promise<void> {
+  drain()
+  const tea = await ask({ path: 'refuse/run' })
+  t.match(tea, { status: 418, json: { code: 'ERR_CODE_RAISED', detailedMessage: /no tea/ } })
+  t.equal((await ask({ path: 'refuse/run', body: '{"status":302}' })).status, 500)
+  const custom = await ask({ method: 'GET', path: 'custom/run?status=201' })
+  t.same([custom.status, custom.body], [201, '\0bytes'])
+  const cookies = custom.lines.filter(([name]) => name === 'set-cookie').map(([, value]) => value)
+  t.same(cookies, ['a=1', 'b=2'])
+  t.equal(custom.headers.get('content-type'), 'image/x')
+  t.not(custom.headers.get('connection'), 'close')
+  t.same((await ask({ path: 'custom/run', body: '{"status":204}' })).body, '')
+  const large = await ask({ path: 'large/run', body: '{"size":3000000}' })
+  t.equal(large.json.response?.length, 3_000_000)
+
+  const statuses = drain().endpoints.flatMap((one) => [...one.statuses])
+  const pairs = statuses.flatMap((one, at) => (at % 2 === 0 ? [`${one}:${statuses[at + 1]}`] : []))
+  t.same(pairs.sort(), ['200:1', '201:1', '204:1', '418:1', '500:1'], 'counted as answered')
+}
+
 t.test('functions over HTTP', { skip: whyNoPython() }, async (t) => {
   t.setTimeout(60_000)
   const node = serving(t, { runtimes: runtimes(t) })
@@ -172,6 +266,7 @@ t.test('functions over HTTP', { skip: whyNoPython() }, async (t) => {
     functionPlan({ name: 'refuse', get: true }, { id: 'refuse' }),
     functionPlan({ name: 'custom', get: true, rawResponse: true }, { id: 'custom' }),
     functionPlan({ name: 'large', get: false }, { id: 'large' }),
+    functionPlan({ name: 'facts', get: true, requestMetadata: true }, { id: 'facts' }),
   ]
   const plan = { ...base.plan, endpoints }
   await apply({ hold: [{ ...base, plan }], map: 'a' })
@@ -182,68 +277,9 @@ t.test('functions over HTTP', { skip: whyNoPython() }, async (t) => {
     t.teardown(() => server.close())
     const ask = (sent: Sent) => send(server, sent)
 
-    const posted = await ask({ path: 'post/run', body: '{"a":"é"}' })
-    t.equal(posted.status, 200, kind)
-    t.match(posted.json, { response: ['é', 2], apiContext: { endpointId: 'post' } })
-    t.equal(posted.headers.get('content-type'), 'application/json')
-    for (const sent of [{ body: '' }, {}]) {
-      const empty = await ask({ path: 'post/run', ...sent })
-      t.match(empty, { status: 200, json: { response: [1, 2] } }, 'no byte is no argument')
-    }
-    const got = await ask({ method: 'GET', path: 'add/run?a=x%20y&b=3', body: '{"a":"ignored"}' })
-    t.match(got, { status: 200, json: { response: ['x y', '3'] } })
-    t.match((await ask({ method: 'GET', path: 'add/run' })).json, { response: [1, 2] })
-    t.equal((await ask({ method: 'GET', path: '%61dd/run/?a=1' })).status, 200, 'encoded')
-    const headOnly = (await ask({ method: 'HEAD', path: 'add/run?a=1' })).text
-    t.match(headOnly, /^HTTP\/1\.1 200 /)
-    t.match(headOnly, /content-length: [1-9]/i)
-    t.match(headOnly, /\r\n\r\n$/)
-
-    const allowed = 'GET, HEAD, POST, OPTIONS'
-    const wrong: [Sent, number, string, RegExp][] = [
-      [{ method: 'GET', path: 'post/run' }, 405, 'ERR_METHOD_NOT_ALLOWED', /"get": true/],
-      [{ method: 'GET', path: 'score/predict' }, 405, 'ERR_METHOD_NOT_ALLOWED', /use POST$/],
-      [{ method: 'PUT', path: 'add/run' }, 405, 'ERR_METHOD_NOT_ALLOWED', /use POST or GET$/],
-      [{ path: 'add/predict' }, 404, 'ERR_PATH_UNKNOWN', /is a PYTHON_FUNCTION: use POST .*\/run$/],
-      [{ path: 'score/run' }, 404, 'ERR_PATH_UNKNOWN', /predict or POST .*\/predict-multi$/],
-      [{ path: 'add/none' }, 404, 'ERR_PATH_UNKNOWN', /predict, predict-multi, run, query, look/],
-      [{ path: 'none/run' }, 404, 'ERR_ENDPOINT_UNKNOWN', /none/],
-      [{ method: 'GET', path: 'add/run?z=1' }, 400, 'ERR_ARGUMENT_INVALID', /z/],
-    ]
-    for (const [sent, status, errorCode, message] of wrong) {
-      const { json, ...answer } = await ask(sent)
-      t.same([answer.status, json.code], [status, errorCode], `${sent.method} ${sent.path}`)
-      t.match(json.detailedMessage, message)
-    }
-    const refusal = await ask({ method: 'GET', path: 'post/run' })
-    t.equal(refusal.headers.get('allow'), 'POST, OPTIONS')
-    for (const [path, methods] of [
-      ['add/run', allowed],
-      ['post/run', 'POST, OPTIONS'],
-    ] as const) {
-      const options = await ask({ method: 'OPTIONS', path })
-      t.same([options.status, options.headers.get('allow')], [204, methods])
-    }
-
-    drain()
-    const refused = await ask({ path: 'refuse/run' })
-    t.match(refused, { status: 418, json: { code: 'ERR_CODE_RAISED', detailedMessage: /no tea/ } })
-    t.equal((await ask({ path: 'refuse/run', body: '{"status":302}' })).status, 500)
-    const custom = await ask({ method: 'GET', path: 'custom/run?status=201' })
-    t.same([custom.status, custom.body], [201, '\0bytes'])
-    const cookies = custom.lines.filter(([name]) => name === 'set-cookie').map(([, value]) => value)
-    t.same(cookies, ['a=1', 'b=2'])
-    t.equal(custom.headers.get('content-type'), 'image/x')
-    t.not(custom.headers.get('connection'), 'close')
-    t.same((await ask({ path: 'custom/run', body: '{"status":204}' })).body, '')
-    const large = await ask({ path: 'large/run', body: '{"size":3000000}' })
-    t.equal(large.json.response?.length, 3_000_000)
-
-    const statuses = drain().endpoints.flatMap((one) => [...one.statuses])
-    const pairs = statuses.flatMap((one, at) =>
-      at % 2 === 0 ? [`${one}:${statuses[at + 1]}`] : [],
-    )
-    t.same(pairs.sort(), ['200:1', '201:1', '204:1', '418:1', '500:1'], 'counted as answered')
+    await called(t, ask)
+    await refused(t, ask)
+    await answered(t, ask, drain)
     t.equal(server.budget.usedBytes, 0)
   }
 })
