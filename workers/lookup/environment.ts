@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { open, type RootDatabase } from 'lmdb'
 import { assert } from '../../core/base/assert.ts'
+import { messageOf } from '../../core/base/errors.ts'
 
 /** Name that LMDB gives to the one file of an environment that holds data. */
 export const DATA_FILE = 'data.mdb'
@@ -50,17 +51,32 @@ export async function writeEnvironment(
   try {
     const iterator = rows[Symbol.iterator]()
     for (let more = true; more; ) {
-      const put = env.transactionSync(() => putSome(env, iterator))
+      // Of lmdb's ways to write only this one survives a full disk.
+      const put = await env.childTransaction(() => putSome(env, iterator))
       written += put
       more = put === ROWS_PER_COMMIT
       await turn()
     }
     await env.flushed
+  } catch (error) {
+    throw await causeOf(error)
   } finally {
     await env.close()
   }
   rmSync(join(directory, LOCK_FILE), { force: true })
   return written
+}
+
+/** What lmdb says of a failed commit is that there is a reason, which it tells elsewhere. */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error
+  try {
+    await error.commitError
+    return error
+  } catch (cause) {
+    // A write that did not fit is told as a fault of the device.
+    return new Error(`the table could not be written (is the disk full?): ${messageOf(cause)}`)
+  }
 }
 
 function putSome(env: RootDatabase<Buffer, Buffer>, rows: Iterator<StoredRow>): number {

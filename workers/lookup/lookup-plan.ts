@@ -59,13 +59,15 @@ function keyFaults({ key = {} }: ManifestLookup, table: TablePlan, where: string
   const faults: Fault[] = []
   for (const column of Object.keys(key)) {
     if (table.key.includes(column)) continue
-    const reason = `${shown(column)} is not part of the key of ${table.name}${hint(column, table.key)}`
+    const near = hint(column, table.key)
+    const reason = `${shown(column)} is not part of the key of ${table.name}${near}`
     faults.push({ path: join(`${where}.key`, column), reason })
   }
   const names = table.columns.map(({ name }) => name)
   for (const column of table.key) {
     if (names.includes(column)) continue
-    const reason = `the key column ${shown(column)} is not in table ${table.name}${hint(column, names)}`
+    const near = hint(column, names)
+    const reason = `the key column ${shown(column)} is not in table ${table.name}${near}`
     faults.push({ path: join(where, 'table'), reason })
   }
   return faults

@@ -268,7 +268,7 @@ t.test('rows without a match are ignored, or have no value', async (t) => {
 })
 
 t.test('speed of a thread, beside that of a model', async (t) => {
-  const rounds = effort(300, 3_000)
+  const rounds = effort(2_000, 10_000)
   const runtime = await lookup(t, [stepOf(customers, { onMissing: 'NULL' })])
   const plain = await openRuntime(endpoint(summing(model, 2)), tableContext(directory))
   t.teardown(() => plain.release())
