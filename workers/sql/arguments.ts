@@ -149,8 +149,8 @@ function readText(value: string, type: ColumnType | null): string {
   if (value.includes('\0')) throw new Refused('the text holds a NUL character')
   if (Buffer.byteLength(value) > TEXT_BYTES_MAX) throw new Refused('the text is over 1 MiB')
   if (type === null || type === 'string') return value
-  if (type === 'integer' && INTEGER.test(value) && isInt64(value)) return value
-  if (type === 'number' && value.length <= 1_000 && NUMBER.test(value)) return value
+  if (type === 'integer' && isInteger(value)) return value
+  if (type === 'number' && isNumber(value)) return value
   if (type === 'boolean' && (value === 'true' || value === 'false')) return value
   if (type === 'date' && isDate(value)) return value
   const timestamp = type === 'timestamp' ? utcTimestamp(value) : null
@@ -158,9 +158,15 @@ function readText(value: string, type: ColumnType | null): string {
   throw new Refused(`the text is not allowed; allowed is ${allowedText(type)}`)
 }
 
-export function isInt64(text: string): boolean {
+/** A text that is a 64-bit integer. */
+export function isInteger(text: string): boolean {
+  if (!INTEGER.test(text)) return false
   const value = BigInt(text.replace(/^\+/, ''))
   return value >= INT64_MIN && value <= INT64_MAX
+}
+
+export function isNumber(text: string): boolean {
+  return text.length <= 1_000 && NUMBER.test(text)
 }
 
 function isDate(text: string): boolean {

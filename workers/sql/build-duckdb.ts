@@ -22,13 +22,14 @@ const OPTIONS = {
   preserve_insertion_order: 'true',
 }
 
+/** As a CSV file is read. */
 const SQL_TYPES: Readonly<Record<ColumnType, string>> = {
   string: 'VARCHAR',
   integer: 'BIGINT',
   number: 'DOUBLE',
   boolean: 'BOOLEAN',
   date: 'DATE',
-  timestamp: 'TIMESTAMP',
+  timestamp: 'TIMESTAMPTZ',
 }
 
 /** As the manifest has them; those without a file are left out. */
@@ -73,7 +74,7 @@ async function addTable(
   if (file === undefined) return
   try {
     const source = await sourceOf(table, join(directory, file))
-    await run(`CREATE TABLE ${quoted(name)} AS SELECT * FROM ${source}`)
+    await run(`CREATE TABLE ${quoted(name)} AS ${source}`)
     // A question by key then need not read the whole table.
     if (key.length > 0) {
       const columns = key.map(quoted).join(', ')
@@ -88,7 +89,7 @@ async function addTable(
 
 async function sourceOf(table: SourceTable, path: string): Promise<string> {
   const { file = '', columns = {}, delimiter = ',' } = table
-  if (file.toLowerCase().endsWith('.parquet')) return `read_parquet(${pathLiteral(path)})`
+  if (file.toLowerCase().endsWith('.parquet')) return `FROM read_parquet(${pathLiteral(path)})`
   const names = await headerOf(path, delimiter)
   const typeOf = (name: string): ColumnType =>
     Object.hasOwn(columns, name) ? (columns[name] ?? 'string') : 'string'
@@ -106,7 +107,13 @@ async function sourceOf(table: SourceTable, path: string): Promise<string> {
     `columns={${typed.join(', ')}}`,
     `force_not_null=[${texts.join(', ')}]`,
   ]
-  return `read_csv(${pathLiteral(path)}, ${options.join(', ')})`
+  // Read with their zone and kept in UTC: as plain timestamps they would lose the zone unseen.
+  const cells = names.map((name) =>
+    typeOf(name) === 'timestamp'
+      ? `${quoted(name)} AT TIME ZONE 'UTC' AS ${quoted(name)}`
+      : quoted(name),
+  )
+  return `SELECT ${cells.join(', ')} FROM read_csv(${pathLiteral(path)}, ${options.join(', ')})`
 }
 
 const HEADER_BYTES_MAX = 1024 * 1024

@@ -17,7 +17,7 @@ import {
   StatementType,
 } from '@duckdb/node-api'
 import { AppError, messageOf } from '../../core/base/errors.ts'
-import { type Argument, isInt64 } from './arguments.ts'
+import { type Argument, isInteger } from './arguments.ts'
 import { rowsOf, typeNameOf } from './duckdb-values.ts'
 import {
   type Bounds,
@@ -221,8 +221,7 @@ function bind(statement: DuckDBPreparedStatement, index: number, argument: Argum
 }
 
 function bindNumber(statement: DuckDBPreparedStatement, index: number, text: string): void {
-  const isInteger = /^[+-]?\d{1,18}$/.test(text) || (/^[+-]?\d{19}$/.test(text) && isInt64(text))
-  if (isInteger) statement.bindBigInt(index, BigInt(text.replace(/^\+/, '')))
+  if (isInteger(text)) statement.bindBigInt(index, BigInt(text.replace(/^\+/, '')))
   else statement.bindDouble(index, Number(text))
 }
 

@@ -84,12 +84,14 @@ class MysqlSession implements Session {
   #isLost = false
   #listener: (() => void) | null = null
   #timeoutMs = 0
+  /** The library tells a lost connection to the connection, not to what runs on it. */
+  #failRunning: (error: Error) => void = () => {}
 
   constructor(connection: mysql.Connection, settings: ConnectionSettings) {
     this.#connection = connection
     this.#settings = settings
-    connection.on('error', () => this.#lose())
-    connection.on('end', () => this.#lose())
+    connection.on('error', (error) => this.#lose(messageOf(error)))
+    connection.on('end', () => this.#lose('the connection was closed'))
   }
 
   get isLost(): boolean {
@@ -100,14 +102,15 @@ class MysqlSession implements Session {
     this.#listener = listener
   }
 
-  #lose(): void {
+  #lose(reason: string): void {
     if (this.#isLost) return
     this.#isLost = true
+    this.#failRunning(new SqlFailure('down', reason))
     this.#listener?.()
   }
 
   destroy(): void {
-    this.#lose()
+    this.#lose('the connection was cut')
     this.#connection.destroy()
   }
 
@@ -129,6 +132,7 @@ class MysqlSession implements Session {
   ): Promise<StatementResult> {
     try {
       await this.#limitTime(bounds.endMs)
+      if (this.#isLost) throw new SqlFailure('down', 'the connection was lost')
       return await this.#execute(statement, values, bounds)
     } catch (error) {
       const failure = failureOf(error, false)
@@ -146,6 +150,7 @@ class MysqlSession implements Session {
     let fields: readonly Field[] | null = null
     let collector = new RowCollector(bounds)
     let changedRows = 0
+    this.#failRunning = reject
     const query = this.#connection.execute({
       sql: text,
       values: values.map(bound),

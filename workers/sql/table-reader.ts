@@ -8,7 +8,7 @@ import { AppError } from '../../core/base/errors.ts'
 import type { ColumnType, TablePlan } from '../../core/bundle/plan.ts'
 import type { ConnectionSettings } from '../../core/config/runtimes.ts'
 import type { RuntimeContext } from '../runtime.ts'
-import type { Argument } from './arguments.ts'
+import { type Argument, isInteger, isNumber } from './arguments.ts'
 import { connectionSource, leasePool } from './pools.ts'
 import { runSteps } from './run.ts'
 import { type Row, SqlFailure, type StatementResult } from './session.ts'
@@ -43,8 +43,10 @@ export function openTableReader(
   const types = new Map(table.columns.map(({ name, type }) => [name, type]))
   const lease = leasePool(connectionSource(settings), report)
   const rows = async (values: readonly KeyValue[], endMs: number): Promise<readonly Row[]> => {
-    if (values.includes(null)) return []
-    const bound = table.key.map((name, at) => keyArgument(values[at] ?? null, types.get(name)))
+    const bound = table.key.flatMap(
+      (name, at) => keyArgument(values[at] ?? null, types.get(name)) ?? [],
+    )
+    if (bound.length < table.key.length) return []
     const bounds = { endMs, rowsMax: 2, bytesMax: Number.POSITIVE_INFINITY }
     const steps = [{ statement, values: bound }]
     try {
@@ -59,16 +61,14 @@ export function openTableReader(
   return { rows, release: () => lease.release() }
 }
 
-function keyArgument(value: KeyValue, type: ColumnType | undefined): Argument {
-  const text = value === null ? null : String(value)
-  const json = value === null ? 'null' : (typeof value as 'string' | 'number' | 'boolean')
-  return { type: type === 'integer' || type === 'number' ? keyType(text, type) : null, text, json }
-}
-
-/** A number goes as one only when it is one, so that the server never guesses. */
-function keyType(text: string | null, type: ColumnType): ColumnType | null {
-  if (text === null) return null
-  return /^[+-]?\d{1,18}$/.test(text) ? 'integer' : type === 'number' ? type : null
+/** Null: no row can have this key. MySQL would make a number of any text and find one. */
+function keyArgument(value: KeyValue, type: ColumnType | undefined): Argument | null {
+  if (value === null) return null
+  const text = String(value)
+  const json = typeof value === 'number' ? 'number' : 'string'
+  if (type === 'integer') return isInteger(text) ? { type, text, json } : null
+  if (type === 'number') return isNumber(text) ? { type, text, json } : null
+  return { type: null, text, json }
 }
 
 export interface RemoteColumn {
