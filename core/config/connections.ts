@@ -86,7 +86,7 @@ function refuseUnknown(field: string, at: string, sources: ConnectionSources): v
   if (FIELDS.includes(field)) return
   const reason =
     field === 'password'
-      ? 'a secret does not belong here; name a variable in "passwordEnv" or a file in "passwordFile"'
+      ? 'no place for a secret; name a variable in "passwordEnv" or a file in "passwordFile"'
       : `is no field of a connection; allowed is ${FIELDS.join(', ')}`
   throw wrong(sources, `${at}.${field}"`, reason)
 }

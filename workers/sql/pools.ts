@@ -80,7 +80,7 @@ export function usableConnection(
   if (found === undefined) {
     throw new AppError(
       'ERR_CONNECTION_UNUSABLE',
-      `the node has no connection "${name}"; its operator adds it to "connections" in the config file`,
+      `the node has no connection "${name}"; "connections" in its config file is the place for it`,
     )
   }
   if (found.services === null || found.services.includes(serviceId)) return found

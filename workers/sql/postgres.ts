@@ -196,8 +196,7 @@ class PostgresSession implements Session {
   }
 
   async cancel(): Promise<void> {
-    // The server tells each session which process runs it; the types do not know.
-    const { processID } = this.#client as unknown as { readonly processID: number }
+    const { processID } = internals(this.#client)
     const helper = newClient(this.#settings)
     helper.on('error', () => {})
     try {
@@ -209,12 +208,19 @@ class PostgresSession implements Session {
   }
 }
 
+/** What the library has and its types do not tell; `processID` is the server's for the session. */
+interface Internals {
+  readonly processID: number
+  readonly connection: { readonly stream: { destroy(): void } }
+}
+
+function internals(client: object): Internals {
+  return client as Internals
+}
+
 /** Ends the socket at once: a farewell could wait for ever on a network that is gone. */
 function destroy(client: pg.Client): void {
-  const { connection } = client as unknown as {
-    readonly connection: { readonly stream: { destroy(): void } }
-  }
-  connection.stream.destroy()
+  internals(client).connection.stream.destroy()
 }
 
 /** Data exceptions and broken constraints: a value does not fit. */

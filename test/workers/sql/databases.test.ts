@@ -21,14 +21,17 @@ import { type Asked, openEndpoint, type SqlSource } from '../../tools/sql-asking
 const KINDS = [POSTGRESQL, MARIADB]
 const RUNNING = {
   postgresql:
-    "select count(*) from pg_stat_activity where state = 'active' and query like '%marker%' and pid <> pg_backend_pid()",
+    "select count(*) from pg_stat_activity where state = 'active' " +
+    "and query like '%marker%' and pid <> pg_backend_pid()",
   mysql:
-    "select count(*) from information_schema.processlist where info like '%marker%' and id <> connection_id()",
+    'select count(*) from information_schema.processlist ' +
+    "where info like '%marker%' and id <> connection_id()",
 } as const
 const SLOW = {
   postgresql: "select 'marker', pg_sleep(20)",
   mysql:
-    "select 'marker', count(*) from seq_1_to_1000000 a, seq_1_to_1000000 b where a.seq * b.seq = 7.5",
+    "select 'marker', count(*) from seq_1_to_1000000 a, seq_1_to_1000000 b " +
+    'where a.seq * b.seq = 7.5',
 } as const
 const MILLION = {
   postgresql: 'select n, md5(n::text) from generate_series(1, 1000000) n',

@@ -6,7 +6,7 @@
 
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { buildDuckdb, splitHeader } from '../../../workers/sql/build-duckdb.ts'
 import type { ParameterSource } from '../../../workers/sql/statements.ts'
 import { openEndpoint, type SqlSource } from '../../tools/sql-asking.ts'
@@ -28,7 +28,7 @@ const COLUMNS = {
   ok: 'boolean',
 } as const
 
-t.test('tables of a bundle', async (t) => {
+async function openPeople(t: Test) {
   const directory = t.testdir({ 'people.csv': PEOPLE, "it's [1].csv": 'a;b\r\n1;x\r\n2;y\r\n' })
   const duckdb = await buildDuckdb(
     [
@@ -49,7 +49,11 @@ t.test('tables of a bundle', async (t) => {
     const source = { query, parameters, duckdb, directory, ...more }
     return (await openEndpoint(t, source)).ask(body)
   }
+  return ask
+}
 
+t.test('tables of a bundle', async (t) => {
+  const ask = await openPeople(t)
   const all = await ask('select * from people order by id')
   t.same(
     all.columns.map(({ type }) => type),
@@ -65,7 +69,10 @@ t.test('tables of a bundle', async (t) => {
     ['4', '', '3.0', null, null, null, null].map((cell) => (cell === '3.0' ? '3' : cell)),
   ])
   t.same((await ask('select b from other order by a desc')).rows, [['y'], ['x']])
+})
 
+t.test('arguments, results and limits', async (t) => {
+  const ask = await openPeople(t)
   const byName = (name: unknown) => ask('select id from people where name = ?', ['name'], { name })
   t.same((await byName("O'Brien; --")).rows, [['2']])
   t.same((await byName("' or '1'='1")).rows, [])
