@@ -24,7 +24,8 @@ import {
   request,
   send,
 } from '../../tools/admin-client.ts'
-import { bundle, temporaryDirectory } from '../../tools/control-plane.ts'
+import { temporaryDirectory } from '../../tools/control-plane.ts'
+import { bundle } from '../../tools/memory-forge.ts'
 import { post, RawClient } from '../../tools/raw-http.ts'
 
 t.test('a large upload is streamed', async (t) => {
