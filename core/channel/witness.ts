@@ -1,6 +1,6 @@
 /**
- * The witness: a small file that says which endpoints were inside a run when a serving process
- * died. A crash inside a model leaves no message behind; what the process wrote to a file before it
+ * The witness: a small file that says which endpoints were inside a run of native code when a
+ * serving process died; what only waited for a child or a database is not in it. A crash inside a model leaves no message behind; what the process wrote to a file before it
  * stays with the system, so control can read afterwards who was running.
  *
  * Format: WITNESS_RECORDS records of WITNESS_RECORD_BYTES bytes, ASCII, each a line, so that a

@@ -88,6 +88,11 @@ export interface LaneOptions {
    * database, and start whenever the runner has a place.
    */
   readonly permit: boolean
+  /**
+   * Its runs are native code of this process, which can end it: the witness is told of them. Of
+   * what waits it is not: it may be anywhere in its wait when the process ends, and is not to blame.
+   */
+  readonly witnessed: boolean
   /** Each request brings along its headers, path and query: the endpoint looks at them. */
   readonly wantsRequest: boolean
   readonly runner: BatchRunner

@@ -23,7 +23,7 @@ const QUANTUM_US = 5_000
 /** However long a run was, its lane waits at most until the others have had this much. */
 const DEBT_MAX_US = 1_000_000
 
-/** Is told of each batch before a thread can get it, and when it has ended. */
+/** Is told of each batch of a witnessed lane before a thread can get it, and when it has ended. */
 export interface RunWitness {
   enter(subject: string): number
   leave(record: number): void
@@ -156,7 +156,7 @@ export class Scheduler {
     const { waitUs } = job
     const { witness } = this.#options
     const outcome =
-      witness === null
+      witness === null || !lane.options.witnessed
         ? await runSafely(lane.options.runner, job)
         : await runNoted(witness, lane, job)
     this.#finish(run)

@@ -10,15 +10,28 @@ const WORST_BATCHES = 10
 /** What waits ends its runs by itself, at their deadline and a grace; later, something is wrong. */
 const IO_GRACE_MS = 5_000
 
-type LaneShape = Pick<LaneOptions, 'serial' | 'batchMax' | 'legalMs' | 'permit' | 'wantsRequest'>
+type LaneShape = Pick<
+  LaneOptions,
+  'serial' | 'batchMax' | 'legalMs' | 'permit' | 'witnessed' | 'wantsRequest'
+>
 
 export function laneShape(plan: EndpointPlan, verb: Verb, pool: PoolKind): LaneShape {
   return {
     ...batching(plan, verb, pool),
     legalMs: legalMs(plan, verb, pool),
     permit: pool === 'cpu',
+    witnessed: isNative(plan, pool),
     wantsRequest: 'python' in plan && plan.python.requestMetadata,
   }
+}
+
+/**
+ * Whether its runs are native code of this process: what computes, a model wherever it is, and the
+ * embedded database. Children and databases elsewhere cannot end the process.
+ */
+function isNative(plan: EndpointPlan, pool: PoolKind): boolean {
+  if (pool === 'cpu' || plan.type === 'STD_PREDICTION') return true
+  return plan.type === 'SQL_QUERY' && plan.sql.connection === null
 }
 
 function batching(

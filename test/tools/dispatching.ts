@@ -218,6 +218,7 @@ function newSide(
     timeoutMs: 10_000,
     legalMs: 0,
     permit: true,
+    witnessed: true,
     wantsRequest: false,
     observer: { answered: () => {}, queuedBatch: () => {}, batch: () => {} },
     onSettled: () => {

@@ -6,13 +6,14 @@
  * the test's own folder in its environment is one of its children; /proc tells.
  */
 
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { pickPort } from '../../../admin/ports.ts'
-import type { PythonEndpointPlan } from '../../../core/bundle/plan.ts'
+import type { PythonEndpointPlan, SqlEndpointPlan } from '../../../core/bundle/plan.ts'
 import type { DesiredGeneration } from '../../../core/channel/messages.ts'
+import { readWitness } from '../../../core/channel/witness.ts'
 import { laneShape } from '../../../core/engine/lane-shape.ts'
 import { slotsOf } from '../../../core/engine/slots.ts'
 import { endpoint, generationPlan, summing } from '../../tools/plans.ts'
@@ -29,7 +30,9 @@ const skip = whyNoPython()
 const CODE = `
 import os, subprocess, time
 
-def wait(seconds):
+def wait(seconds, mark=None):
+    if mark is not None:
+        open(mark, "w").close()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(0.01)
@@ -76,6 +79,12 @@ function withFunctions(
 
 function waiting(children: number, other: Partial<PythonEndpointPlan> = {}): PythonEndpointPlan {
   return functionPlan({ name: 'wait', children }, { id: 'wait', ...other })
+}
+
+function query(connection: string | null): SqlEndpointPlan {
+  const { prediction: _, ...base } = endpoint(summing('m.onnx', 1))
+  const sql = { connection, statements: [], maxRows: 1, commit: false, duckdb: null }
+  return { ...base, type: 'SQL_QUERY', sql }
 }
 
 function place(t: Test) {
@@ -231,6 +240,31 @@ t.test('a serving process that ends, in order or not, takes all with it', { skip
   }
 })
 
+t.test('what waits is no witness of a crash', { skip }, async (t) => {
+  const settings = runtimes(t)
+  const base = newGeneration(settings.environments.replace(/environments$/, ''), 'a', {
+    slow: true,
+  })
+  const generation = withFunctions(base, [waiting(1)])
+  const port = await pickPort('127.0.0.1')
+  const witnessFile = join(settings.runDirectory, '../witness')
+  const child = serveChild(t, { port, witnessFile, runtimes: settings })
+  await follow(child, desired(1, generation))
+  child.send({ kind: 'listen' })
+  await child.heard('listening')
+  const ask = (path: string, body: string) =>
+    fetch(`http://127.0.0.1:${port}/public/api/v1/svc/${path}`, { method: 'POST', body })
+  const mark = join(settings.runDirectory, '../waits')
+  void ask('wait/run', JSON.stringify({ seconds: 60, mark })).catch(() => {})
+  await until(() => existsSync(mark))
+  t.same(readWitness(readFileSync(witnessFile)), [], 'a function runs, and is not noted')
+  void ask('score/predict', '{"features":{"turns":[1000000000000]}}').catch(() => {})
+  await until(() => readWitness(readFileSync(witnessFile)).length > 0)
+  child.kill()
+  await child.ended
+  t.match(readWitness(readFileSync(witnessFile)), [{ endpointId: 'score', runs: 1 }])
+})
+
 t.test('lanes and slots follow from the type', async (t) => {
   const settings = { ...NO_RUNTIMES, children: 3 }
   const custom = (batchable: boolean) => predictionPlan({ batchable, maxRows: 20 })
@@ -241,6 +275,11 @@ t.test('lanes and slots follow from the type', async (t) => {
   t.match(laneShape(waiting(1), 'single', 'io'), { serial: false, batchMax: 1, permit: false })
   t.match(laneShape(custom(true), 'single', 'io'), { serial: false, batchMax: 20 })
   t.match(laneShape(custom(false), 'single', 'io'), { serial: true })
+  t.match(laneShape(model, 'single', 'io'), { permit: false, witnessed: true }, 'native code')
+  t.match(laneShape(model, 'single', 'cpu'), { witnessed: true })
+  t.match(laneShape(waiting(1), 'single', 'io'), { witnessed: false })
+  const shapeOf = (connection: string | null) => laneShape(query(connection), 'single', 'io')
+  t.match([shapeOf(null), shapeOf('db')], [{ witnessed: true }, { witnessed: false }])
   t.ok(laneShape(waiting(1), 'single', 'io').legalMs >= 15_000, 'runs end themselves long before')
   t.equal(slotsOf(waiting(2), plan, settings), 2)
   t.equal(slotsOf(functionPlan({ children: null }), plan, settings), 3)
