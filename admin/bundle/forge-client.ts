@@ -19,6 +19,7 @@ import { TELEMETRY } from '../../core/config/telemetry.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
 import type { Forge, ForgeListener, ForgeOutcome } from '../contracts.ts'
 import { killGroup, lowerPriority, watchMemory } from './child-limits.ts'
+import { removeSockets } from './forge-leftovers.ts'
 import { StderrTail } from './stderr-tail.ts'
 
 const GIB = 1024 ** 3
@@ -150,6 +151,7 @@ function runOne(
     child.once('exit', (code, signal) => {
       // What it started goes with it. The last words and the answer may still be in the pipes.
       killGroup(child)
+      if (child.pid !== undefined) void removeSockets(options.runtimes.runDirectory, child.pid)
       void Promise.race([once(child, 'close'), sleep(PIPES_MS)]).then(() =>
         end(signal ?? `code ${code}`),
       )

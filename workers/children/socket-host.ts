@@ -230,7 +230,8 @@ const OWN_FOLDER = 'switchyard-socket-'
 
 /** Systems allow about a hundred bytes, and a data directory may lie deeper than that. */
 async function socketPath(runDirectory: string): Promise<string> {
-  const name = `${randomBytes(8).toString('hex')}.sock`
+  // Named like the folders of this process's children, so that it goes with them after a SIGKILL.
+  const name = `${process.pid}-${randomBytes(6).toString('hex')}.sock`
   const path = join(runDirectory, name)
   if (Buffer.byteLength(path) <= PATH_BYTES_MAX) return path
   return join(await mkdtemp(join(tmpdir(), OWN_FOLDER)), name)

@@ -5,7 +5,7 @@
  * the interpreters of this machine.
  */
 
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { EndpointPlan, EndpointReport } from '../../../core/bundle/plan.ts'
@@ -92,7 +92,7 @@ t.test(
     t.equal(types.size, 7, 'every type is there')
     for (const { endpointId, testQueries, program, cost } of report.endpoints) {
       t.ok(testQueries.length > 0 && testQueries.every(({ passed }) => passed), endpointId)
-      t.ok(cost.fixedUs > 0, `${endpointId} was measured: ${cost.fixedUs} us`)
+      t.ok(cost.fixedUs + cost.perRowUs > 0, `${endpointId} was measured`)
       const type = planOf(done, endpointId).type
       const expected = { P: /^Python 3/, R: /^R \d/, S: /^DuckDB/, C: /^(?:Python|R) \d/ }
       const wanted = Reflect.get(expected, type.startsWith('SQL') ? 'S' : (type[0] ?? ''))
@@ -114,6 +114,16 @@ t.test(
     t.ok(exampleNames().length >= 8)
   },
 )
+
+t.test('one process tries the code, and none waits to take its place', { skip }, async (t) => {
+  const settings = runtimes(t)
+  const starts = join(settings.runDirectory, '../starts')
+  const code = `open(${JSON.stringify(starts)}, "a").write("x")\ndef f():\n  return 1\n`
+  const testQueries = [{ q: {}, expect: 1 }]
+  const endpoints = [pythonFunction('f', { children: 3, testQueries })]
+  forged(await run(t, bundle(endpoints, { 'f.py': code }), { settings }))
+  t.equal(readFileSync(starts, 'utf8'), 'x')
+})
 
 t.test('rows share a call of foreign code where that is proven', { skip }, async (t) => {
   const plain = 'class P:\n  def predict(self, rows):\n    return [r["a"] * 2 for r in rows]\n'
