@@ -31,6 +31,8 @@ export interface RuntimeContext {
   readonly settings: RuntimeSettings
   /** Starts child processes; null in threads of the cpu pool. */
   readonly children: ChildHost | null
+  /** Children that an endpoint keeps ready to take the place of a lost one; 0 in the forge. */
+  readonly spares: number
   /** Tells the newest state of what the endpoint depends on. */
   readonly report: (status: RuntimeStatus) => void
   readonly log: RuntimeLog

@@ -11,6 +11,8 @@ import type { RuntimeContext } from './runtime.ts'
 
 /** Statuses change with every call; so often they are told. */
 const TELL_EVERY_MS = 250
+/** A lost child is replaced without a wait for a start. */
+const SPARES = 1
 
 export interface Surroundings {
   readonly context: RuntimeContext
@@ -33,11 +35,9 @@ export async function surroundingsOf(
   return new Portal(setup, port, host)
 }
 
-function contextOf(
-  setup: WorkerSetup,
-): Pick<RuntimeContext, 'serviceId' | 'generationId' | 'directory' | 'tables' | 'settings'> {
+function contextOf(setup: WorkerSetup): Omit<RuntimeContext, 'children' | 'report' | 'log'> {
   const { serviceId, generationId, directory, plan, settings } = setup
-  return { serviceId, generationId, directory, tables: plan.tables ?? [], settings }
+  return { serviceId, generationId, directory, tables: plan.tables ?? [], settings, spares: SPARES }
 }
 
 class Portal implements Surroundings {

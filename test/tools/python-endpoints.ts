@@ -76,6 +76,7 @@ export async function pythonPlace(
       tables,
       settings,
       children: host,
+      spares: 1,
       report: (status) => statuses.push(status),
       log,
     })

@@ -92,6 +92,7 @@ export async function rEndpoint(t: Test, options: REndpointOptions): Promise<REn
     tables: [],
     settings,
     children,
+    spares: 1,
     report: (status) => void statuses.push(status),
     log,
   })

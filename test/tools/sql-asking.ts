@@ -105,6 +105,7 @@ export async function openEndpoint(
     tables: [],
     settings: { ...NO_RUNTIMES, connections: connection === null ? [] : [connection] },
     children: null,
+    spares: 0,
     report: (status) => statuses.push(status),
     log: () => {},
   })

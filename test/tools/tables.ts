@@ -28,6 +28,7 @@ export function tableContext(directory: string, tables: readonly TablePlan[] = [
     tables,
     settings: { ...NO_RUNTIMES, runDirectory: join(directory, '../run') },
     children: null,
+    spares: 0,
     report: () => {},
     log: () => {},
   }

@@ -27,8 +27,8 @@ export interface CrewOptions<Call, Reply> {
   readonly subject: string
   /** Calls at once. */
   readonly size: number
-  /** Ready to take over; 1 unless told otherwise, 0 in the forge. */
-  readonly spares?: number
+  /** Ready to take over. */
+  readonly spares: number
   readonly host: ChildHost
   readonly dialect: Dialect<Call, Reply>
   readonly log: RuntimeLog
@@ -66,7 +66,7 @@ export class Crew<Call, Reply> {
 
   private constructor(options: CrewOptions<Call, Reply>) {
     this.#options = options
-    this.#total = options.size + (options.spares ?? 1)
+    this.#total = options.size + options.spares
   }
 
   /** Settles when `size` children are ready; rejects with why the first that failed did. */

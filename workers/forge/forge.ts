@@ -201,7 +201,9 @@ async function forgeEndpoints(
   }
   const { tables } = prepared
   const place = { serviceId, generationId, directory }
-  const context = { ...place, tables, settings, children, report: () => {}, log }
+  // A child that is lost fails the bundle, so none is kept ready to take its place.
+  const spares = 0
+  const context = { ...place, tables, settings, children, spares, report: () => {}, log }
   const common = { ...place, files, modelFile: oncePerModel, prepared, context, say }
   const results: EndpointForged[] = []
   for (const [i, endpoint] of manifest.endpoints.entries()) {

@@ -24,7 +24,7 @@ interface Parts {
 }
 
 export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context) => {
-  const { settings, children, log, report } = context
+  const { settings, children, spares, log, report } = context
   refuseTexts(plan)
   // First, so that whoever has no interpreter needs no host for children either.
   const python = await interpreterOf(plan, context)
@@ -35,6 +35,7 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
   const crew = await Crew.start({
     subject: `endpoint ${plan.id}`,
     size: plan.python.children ?? settings.children,
+    spares,
     host: children,
     dialect: pythonDialect({ plan, context, python, warmUp }),
     log,

@@ -65,12 +65,13 @@ async function startCrew(
   listener: Listener,
 ): Promise<Crew<RCall, RReply>> {
   const { plan, context } = parts
-  const { children: host, settings, log, report } = context
+  const { children: host, spares, settings, log, report } = context
   if (host === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
   const warmUp = (session: RSession): Promise<void> => warm(parts, session)
   return Crew.start<RCall, RReply>({
     subject: `endpoint ${plan.id}`,
     size: plan.r.children ?? settings.children,
+    spares,
     host,
     dialect: rDialect({ plan, context, rscript, listener, warmUp }),
     log,

@@ -90,6 +90,7 @@ async function setting(t: Test): Promise<Setting> {
   const options: CrewOptions<string, string> = {
     subject: 'endpoint test',
     size: 1,
+    spares: 1,
     host,
     dialect,
     log,
