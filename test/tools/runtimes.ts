@@ -10,12 +10,15 @@ import type { RuntimeSettings } from '../../core/config/runtimes.ts'
 
 const PATH = process.env['PATH'] ?? ''
 
+/** Below a file nothing can be made, by root neither: what is written there fails its test. */
+const NOT_A_FOLDER = '/dev/null'
+
 /** Nothing can be run: for tests that need no child and no database. */
 export const NO_RUNTIMES: RuntimeSettings = {
   python: null,
   rscript: null,
-  environments: '/nowhere/environments',
-  runDirectory: '/nowhere/run',
+  environments: join(NOT_A_FOLDER, 'environments'),
+  runDirectory: join(NOT_A_FOLDER, 'run'),
   pipIndexUrl: null,
   children: 1,
   childLimits: {
