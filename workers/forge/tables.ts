@@ -6,13 +6,13 @@
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { nowMs } from '../../core/base/clock.ts'
 import type { Fault } from '../../core/base/errors.ts'
 import type { TablePlan } from '../../core/bundle/plan.ts'
 import type { ManifestTable } from '../../core/bundle/table-schema.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { lookupsOf, type PrepareOptions } from './needs.ts'
 import { everyNow } from './progress.ts'
+import { remoteTable } from './remote-table.ts'
 import { type EndpointRefused, refusal } from './task.ts'
 
 export interface MadeTables {
@@ -50,25 +50,6 @@ export async function makeTables(options: PrepareOptions): Promise<MadeTables> {
   return made
 }
 
-/** How long a database may take to say which columns a table has. */
-const COLUMNS_MS = 10_000
-
-/** A table in a database: its columns are asked of it, and the manifest may give them other types. */
-async function remoteTable(
-  { name, connection = '', from = name, key = [], columns = {} }: ManifestTable,
-  { settings, serviceId }: PrepareOptions,
-): Promise<TablePlan> {
-  const [{ usableConnection }, { readTableColumns }] = await Promise.all([
-    import('../sql/pools.ts'),
-    import('../sql/table-reader.ts'),
-  ])
-  const usable = usableConnection(settings.connections, connection, serviceId)
-  const found = await readTableColumns(usable, from, nowMs() + COLUMNS_MS)
-  const plans = found.map((one) => ({ name: one.name, type: columns[one.name] ?? one.type }))
-  const database = { connection, from }
-  return { name, file: null, lmdb: null, database, key, columns: plans, rows: null }
-}
-
 class Made implements MadeTables {
   readonly tables: TablePlan[] = []
   readonly made: string[] = []
@@ -89,12 +70,7 @@ class Made implements MadeTables {
   async add(table: ManifestTable, path: string): Promise<void> {
     const { name, file } = table
     if (file === undefined) {
-      try {
-        this.tables.push(await remoteTable(table, this.#options))
-      } catch (error) {
-        this.missing.add(name)
-        this.refusals.push(refusal(error, `${path}.connection`))
-      }
+      await this.#addRemote(table, path)
       return
     }
     const bytes = this.#options.files.get(file) ?? 0
@@ -124,6 +100,16 @@ class Made implements MadeTables {
     this.#hasFiles = true
     this.tables.push(built.plan)
     this.made.push(...built.made)
+  }
+
+  async #addRemote(table: ManifestTable, path: string): Promise<void> {
+    const { name, connection = '' } = table
+    this.#options.tell('tables', `table ${name} of connection ${connection}`)
+    const found = await remoteTable(table, path, this.#options).catch((error) =>
+      refusal(error, `${path}.connection`),
+    )
+    if (found.kind === 'plan') this.tables.push(found.plan)
+    else this.#refuse(name, found.code, found.faults)
   }
 
   async addDuckdb(): Promise<void> {

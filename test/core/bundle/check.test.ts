@@ -208,90 +208,84 @@ t.test('every type and every alias is a manifest, under the name of its type', a
   )
 })
 
+/** Type, what is wrong with it, and how the sentence begins. */
+const MISTAKES: readonly [string, object, string][] = [
+  ['PYTHON_FUNCTION', { function: undefined }, 'function: function is required for PYTHON_FUN'],
+  ['PYTHON_FUNCTION', { function: '1a' }, 'function: function must be a name of letters, digits'],
+  ['PYTHON_FUNCTION', { file: 'g.py' }, 'file: "g.py" is not a file of the bundle; did you mean'],
+  ['PYTHON_FUNCTION', { funktion: 'x' }, 'funktion: "funktion" is no known key; did you mean "fu'],
+  [
+    'PYTHON_FUNCTION',
+    { query: 'x' },
+    'query: "query" belongs to SQL_QUERY, not to PYTHON_FUNCTION',
+  ],
+  [
+    'STD_PREDICTION',
+    { function: 'x' },
+    'function: "function" belongs to CUSTOM_R_PREDICTION, R_FUNCTION and PYTHON_FUNCTION, not',
+  ],
+  ['R_FUNCTION', { rawResponse: true }, 'rawResponse: "rawResponse" belongs to PYTHON_FUNCTION'],
+  ['R_FUNCTION', { children: 0 }, 'children: children must be 1 or more, not 0'],
+  ['R_FUNCTION', { variables: { 'a b': 'x' } }, 'variables.a b: "a b" must be a name of letters'],
+  ['R_FUNCTION', { variables: { SWITCHYARD_CHILD: '' } }, 'variables.SWITCHYARD_CHILD: names'],
+  ['R_PREDICTION', { function: '_a' }, 'function: function must be a name of letters, digits, "_'],
+  ['CUSTOM_PREDICTION', { prediction: 'RAW' }, 'prediction: prediction must be "BINARY_CLASSIF'],
+  ['CUSTOM_PREDICTION', { class: 3 }, 'class: class must be a text, not 3'],
+  ['CUSTOM_PREDICTION', { dataFolder: 'data' }, 'dataFolder: "data" is not a folder of the bun'],
+  ['CUSTOM_PREDICTION', { classes: undefined }, 'classes: classes is required: the threshold'],
+  ['CUSTOM_PREDICTION', { classes: ['a', 'b', 'c'] }, 'classes: BINARY_CLASSIFICATION has 2'],
+  [
+    'CUSTOM_PREDICTION',
+    { prediction: 'REGRESSION', classes: undefined },
+    'threshold: threshold belongs to BINARY_CLASSIFICATION, not to REGRESSION',
+  ],
+  ['CUSTOM_PREDICTION', { features: [{ name: 'a' }] }, 'features[0].type: type is required for'],
+  [
+    'CUSTOM_R_PREDICTION',
+    { features: [{ name: 'a', type: 'number', input: 'X' }] },
+    'features[0].input: input belongs to STD_PREDICTION',
+  ],
+  [
+    'CUSTOM_R_PREDICTION',
+    { features: [{ name: 'a', type: 'integer', onMissing: 'IMPUTE', value: 1.5 }] },
+    'features[0].value: value must be a whole number',
+  ],
+  ['SQL_QUERY', { query: '' }, 'query: query must not be empty'],
+  ['SQL_QUERY', { parameters: [{ name: 'a', type: 'float' }] }, 'parameters[0].type: type must'],
+  ['SQL_QUERY', { maxRows: 2_000_000 }, 'maxRows: maxRows must be 1000000 or less'],
+  ['DATASET_LOOKUP', { lookups: [] }, 'lookups: lookups must have at least 1 entry'],
+  ['DATASET_LOOKUP', { lookups: [{ table: 'peple' }] }, 'lookups[0].table: "peple" is none of'],
+  ['DATASET_LOOKUP', { lookups: [{ table: 'plain' }] }, 'lookups[0].table: table "plain" has no'],
+  [
+    'DATASET_LOOKUP',
+    { lookups: [{ table: 'remote', key: { c: 'x' } }] },
+    'lookups[0].key.c: "c" is not part of the key of remote, which is "a", "b"',
+  ],
+  [
+    'DATASET_LOOKUP',
+    {
+      lookups: [
+        { table: 'people', columns: ['x'] },
+        { table: 'remote', columns: { y: 'x' } },
+      ],
+    },
+    'lookups[1].columns.y: endpoints[0].lookups[0].columns[0] gives a "x" already',
+  ],
+  ['DATASET_LOOKUP', { lookups: [{ table: 'people', onMissing: 'DROP' }] }, 'lookups[0].onMiss'],
+  [
+    'STD_PREDICTION',
+    { enrich: { lookups: [{ table: 'nobody' }] } },
+    'enrich.lookups[0].table: "nobody" is none of the tables; there are people, remote, plain',
+  ],
+  [
+    'STD_PREDICTION',
+    { prediction: 'RAW', enrich: { lookups: [{ table: 'people' }] } },
+    'enrich: enrich belongs to predictions of rows',
+  ],
+]
+
 t.test('each mistake in an endpoint of any type is told in words', async (t) => {
-  const cases: readonly [string, object, string][] = [
-    ['PYTHON_FUNCTION', { function: undefined }, 'function: function is required for PYTHON_FUN'],
-    ['PYTHON_FUNCTION', { function: '1a' }, 'function: function must be a name of letters, digits'],
-    ['PYTHON_FUNCTION', { file: 'g.py' }, 'file: "g.py" is not a file of the bundle; did you mean'],
-    [
-      'PYTHON_FUNCTION',
-      { funktion: 'x' },
-      'funktion: "funktion" is no known key; did you mean "fu',
-    ],
-    [
-      'PYTHON_FUNCTION',
-      { query: 'x' },
-      'query: "query" belongs to SQL_QUERY, not to PYTHON_FUNCTION',
-    ],
-    [
-      'STD_PREDICTION',
-      { function: 'x' },
-      'function: "function" belongs to CUSTOM_R_PREDICTION, R_FUNCTION and PYTHON_FUNCTION, not',
-    ],
-    ['R_FUNCTION', { rawResponse: true }, 'rawResponse: "rawResponse" belongs to PYTHON_FUNCTION'],
-    ['R_FUNCTION', { children: 0 }, 'children: children must be 1 or more, not 0'],
-    ['R_FUNCTION', { variables: { 'a b': 'x' } }, 'variables.a b: "a b" must be a name of letters'],
-    ['R_FUNCTION', { variables: { SWITCHYARD_CHILD: '' } }, 'variables.SWITCHYARD_CHILD: names'],
-    [
-      'R_PREDICTION',
-      { function: '_a' },
-      'function: function must be a name of letters, digits, "_',
-    ],
-    ['CUSTOM_PREDICTION', { prediction: 'RAW' }, 'prediction: prediction must be "BINARY_CLASSIF'],
-    ['CUSTOM_PREDICTION', { class: 3 }, 'class: class must be a text, not 3'],
-    ['CUSTOM_PREDICTION', { dataFolder: 'data' }, 'dataFolder: "data" is not a folder of the bun'],
-    ['CUSTOM_PREDICTION', { classes: undefined }, 'classes: classes is required: the threshold'],
-    ['CUSTOM_PREDICTION', { classes: ['a', 'b', 'c'] }, 'classes: BINARY_CLASSIFICATION has 2'],
-    [
-      'CUSTOM_PREDICTION',
-      { prediction: 'REGRESSION', classes: undefined },
-      'threshold: threshold belongs to BINARY_CLASSIFICATION, not to REGRESSION',
-    ],
-    ['CUSTOM_PREDICTION', { features: [{ name: 'a' }] }, 'features[0].type: type is required for'],
-    [
-      'CUSTOM_R_PREDICTION',
-      { features: [{ name: 'a', type: 'number', input: 'X' }] },
-      'features[0].input: input belongs to STD_PREDICTION',
-    ],
-    [
-      'CUSTOM_R_PREDICTION',
-      { features: [{ name: 'a', type: 'integer', onMissing: 'IMPUTE', value: 1.5 }] },
-      'features[0].value: value must be a whole number',
-    ],
-    ['SQL_QUERY', { query: '' }, 'query: query must not be empty'],
-    ['SQL_QUERY', { parameters: [{ name: 'a', type: 'float' }] }, 'parameters[0].type: type must'],
-    ['SQL_QUERY', { maxRows: 2_000_000 }, 'maxRows: maxRows must be 1000000 or less'],
-    ['DATASET_LOOKUP', { lookups: [] }, 'lookups: lookups must have at least 1 entry'],
-    ['DATASET_LOOKUP', { lookups: [{ table: 'peple' }] }, 'lookups[0].table: "peple" is none of'],
-    ['DATASET_LOOKUP', { lookups: [{ table: 'plain' }] }, 'lookups[0].table: table "plain" has no'],
-    [
-      'DATASET_LOOKUP',
-      { lookups: [{ table: 'remote', key: { c: 'x' } }] },
-      'lookups[0].key.c: "c" is not part of the key of remote, which is "a", "b"',
-    ],
-    [
-      'DATASET_LOOKUP',
-      {
-        lookups: [
-          { table: 'people', columns: ['x'] },
-          { table: 'remote', columns: { y: 'x' } },
-        ],
-      },
-      'lookups[1].columns.y: endpoints[0].lookups[0].columns[0] gives a "x" already',
-    ],
-    ['DATASET_LOOKUP', { lookups: [{ table: 'people', onMissing: 'DROP' }] }, 'lookups[0].onMiss'],
-    [
-      'STD_PREDICTION',
-      { enrich: { lookups: [{ table: 'nobody' }] } },
-      'enrich.lookups[0].table: "nobody" is none of the tables; there are people, remote, plain',
-    ],
-    [
-      'STD_PREDICTION',
-      { prediction: 'RAW', enrich: { lookups: [{ table: 'people' }] } },
-      'enrich: enrich belongs to predictions of rows',
-    ],
-  ]
-  for (const [type, extra, wanted] of cases) {
+  for (const [type, extra, wanted] of MISTAKES) {
     const told = lines(checkManifest(ofType(type, extra), ALL))
     t.equal(told.length, 1, `one fault for ${JSON.stringify(extra)}: ${told.join(' | ')}`)
     t.ok(told[0]?.startsWith(`endpoints[0].${wanted}`), `${told[0]} starts with ${wanted}`)

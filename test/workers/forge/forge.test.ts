@@ -268,8 +268,7 @@ t.test('bundles that never reach a model', async (t) => {
   const missing = refusal(await run(t, bundleEntries(model).slice(1)))
   t.match(missing, { code: 'ERR_BUNDLE_INVALID', told: [/service\.json/] })
   const sql = refusal(await run(t, bundleEntries(model, { type: 'SQL_QUERY' })))
-  const wrong = [/query is required for SQL_QUERY/, /"model" belongs to STD_PREDICTION, not to SQL/]
-  t.match(sql, { code: 'ERR_BUNDLE_INVALID', told: wrong })
+  t.match(sql, { told: [/query is required for SQL_QUERY/, /"model" belongs to STD_PREDICTION/] })
   const unnamed = refusal(await run(t, bundleEntries(model), { fileName: 'my model.zip' }))
   t.match(unnamed, { code: 'ERR_BUNDLE_INVALID', told: [/\?generationId=/] })
   const evil = refusal(await run(t, [...bundleEntries(model), { name: '../evil', data: 'x' }]))
