@@ -97,8 +97,11 @@ async function measureAll(trial: Trial): Promise<TypesTrial> {
   const fastapi = await startPeer(options.python, join(folder, 'forest.pkl'))
   if (typeof fastapi === 'string') return { ...measured, forestRate: null, lacking: fastapi }
   try {
+    const ours = ask('/forest/predict', [forestBody])
     const theirs = orderFor(fastapi, `${fastapi.url}${SERVICE}/forest/predict`, [forestBody])
-    const forestRate = await rates(trial, ask('/forest/predict', [forestBody]), theirs)
+    const [answer, peerAnswer] = [await resultOf(ours), await resultOf(theirs)]
+    if (answer !== peerAnswer) throw new Error(`fastapi answers ${peerAnswer}, the node ${answer}`)
+    const forestRate = await rates(trial, ours, theirs)
     return { ...measured, forestRate, lacking: null }
   } finally {
     await fastapi.stop()
@@ -112,6 +115,15 @@ async function startPeer(python: string, pickle: string): Promise<Server | strin
   } catch (error) {
     return String(error).slice(0, 1_000)
   }
+}
+
+/** Both must have done the same work. */
+async function resultOf({ order }: Asked): Promise<string> {
+  const { url, headers, body } = order
+  const asJson = { 'content-type': 'application/json', ...headers }
+  const response = await fetch(url, { method: 'POST', headers: asJson, body })
+  const { result }: { result: { prediction: string; probas: object } } = await response.json()
+  return JSON.stringify([result.prediction, result.probas])
 }
 
 interface Asked {
