@@ -122,7 +122,7 @@ async function resultOf({ order }: Asked): Promise<string> {
   const { url, headers, body } = order
   const asJson = { 'content-type': 'application/json', ...headers }
   const response = await fetch(url, { method: 'POST', headers: asJson, body })
-  const { result }: { result: { prediction: string; probas: object } } = await response.json()
+  const { result } = JSON.parse(await response.text())
   return JSON.stringify([result.prediction, result.probas])
 }
 
