@@ -37,10 +37,12 @@ export interface RuntimeSources {
   /** See run-directory.ts. */
   readonly runDirectory: string
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Where this machine reaches the query API, whether it is open already or not. */
+  readonly queryUrl: string
 }
 
 export function runtimeSettings(sources: RuntimeSources): RuntimeSettings {
-  const { config, home, runDirectory, env } = sources
+  const { config, home, runDirectory, env, queryUrl } = sources
   const path = env['PATH'] ?? ''
   const find = (name: string): string | null => (isAbsolute(name) ? name : findProgram(name, path))
   const kept = ENVIRONMENT.flatMap((name) => {
@@ -59,7 +61,8 @@ export function runtimeSettings(sources: RuntimeSources): RuntimeSettings {
       processesMax: config.childProcessesMax,
       fileBytesMax: config.childFileBytesMax,
     },
-    environment: Object.fromEntries(kept),
+    // For code that asks other endpoints of its service.
+    environment: { ...Object.fromEntries(kept), SWITCHYARD_URL: queryUrl },
     prlimit: findProgram('prlimit', path),
     setpriv: findProgram('setpriv', path),
     connections: config.connections,

@@ -199,7 +199,8 @@ async function openParts(
   const run = openRunDirectory(home.root)
   opened.onClose(() => run.remove())
   const { env } = options.forge
-  const runtimes = runtimeSettings({ config, home, runDirectory: run.path, env })
+  const queryUrl = urlOf(config.tlsCert !== null, config.host, port)
+  const runtimes = runtimeSettings({ config, home, runDirectory: run.path, env, queryUrl })
   const serving = {
     ...serveConfig(options, home, runtimes),
     tlsCert: tlsFile,

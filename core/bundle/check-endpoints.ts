@@ -53,6 +53,8 @@ interface Code {
 }
 
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/
+/** What code of the bundle asks its own service with; only it can know its key. */
+const OF_BUNDLES = ['SWITCHYARD_URL', 'SWITCHYARD_API_KEY']
 
 function codeFaults({ file, variables = {} }: Code, { path, files }: EndpointPlace): Fault[] {
   const faults = fileFaults(file, `${path}.file`, files)
@@ -61,8 +63,9 @@ function codeFaults({ file, variables = {} }: Code, { path, files }: EndpointPla
     if (!VARIABLE.test(name)) {
       const rule = 'of letters, digits and "_" that starts with no digit'
       faults.push({ path: where, reason: `${shown(name)} must be a name ${rule}` })
-    } else if (name.startsWith('SWITCHYARD_')) {
-      faults.push({ path: where, reason: "names that start with SWITCHYARD_ are the node's" })
+    } else if (name.startsWith('SWITCHYARD_') && !OF_BUNDLES.includes(name)) {
+      const reason = "names that start with SWITCHYARD_ are the node's"
+      faults.push({ path: where, reason: `${reason}, but for ${OF_BUNDLES.join(' and ')}` })
     } else if (value.includes('\0')) {
       faults.push({ path: where, reason: 'a variable cannot hold a NUL' })
     }

@@ -47,7 +47,10 @@ export interface RuntimeSettings {
   /** Processes per endpoint where the manifest is silent. */
   readonly children: number
   readonly childLimits: ChildLimits
-  /** What children inherit of the node's environment: names that are on the allow-list. */
+  /**
+   * What children inherit of the node's environment: names that are on the allow-list. Beside them
+   * SWITCHYARD_URL, where the node answers queries.
+   */
   readonly environment: Readonly<Record<string, string>>
   /** Absolute paths; null: the system has none. */
   readonly prlimit: string | null

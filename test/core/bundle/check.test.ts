@@ -228,6 +228,7 @@ const MISTAKES: readonly [string, object, string][] = [
   ['R_FUNCTION', { children: 0 }, 'children: children must be 1 or more, not 0'],
   ['R_FUNCTION', { variables: { 'a b': 'x' } }, 'variables.a b: "a b" must be a name of letters'],
   ['R_FUNCTION', { variables: { SWITCHYARD_CHILD: '' } }, 'variables.SWITCHYARD_CHILD: names'],
+  ['PYTHON_FUNCTION', { variables: { SWITCHYARD_KEY: 'k' } }, 'variables.SWITCHYARD_KEY: names'],
   ['R_PREDICTION', { function: '_a' }, 'function: function must be a name of letters, digits, "_'],
   ['CUSTOM_PREDICTION', { prediction: 'RAW' }, 'prediction: prediction must be "BINARY_CLASSIF'],
   ['CUSTOM_PREDICTION', { class: 3 }, 'class: class must be a text, not 3'],

@@ -376,5 +376,7 @@ def f(kind):
     { url: '/public/api/v1/svc/other%20one/run', key: `Basic ${btoa('own:')}`, body: '{"a": [1]}' },
   ])
   const lost = await open(functionPlan())
-  t.match(await lost.ask({ kind: 'run' }), { detail: /address of the node in the variable SWITCH/ })
+  t.match(await lost.ask({ kind: 'run' }), {
+    detail: /address of the node in the variable SWITCHYARD_URL/,
+  })
 })

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import os
+import ssl
 from urllib import error, request
 from urllib.parse import quote
 
@@ -24,7 +25,9 @@ _calls = _Calls()
 def get_self_client():
     """A client of the service that the calling endpoint belongs to.
 
-    It asks the node at the address in the variable SWITCHYARD_URL. Its key is the variable
+    It asks the node at the address in the variable SWITCHYARD_URL, which the node sets and
+    "variables" of the endpoint may set otherwise. Over TLS the certificate of the node is checked
+    like any other: against the authorities of the system or of SSL_CERT_FILE. Its key is the variable
     SWITCHYARD_API_KEY of the endpoint where there is one, else the key of the request that is being
     answered, which the endpoint sees with "requestMetadata": true. The address never comes from a
     request: a caller could else have keys sent to wherever it likes.
@@ -32,8 +35,7 @@ def get_self_client():
     url = os.environ.get(URL_VARIABLE)
     if not url:
         raise RuntimeError(
-            "get_self_client() needs the address of the node in the variable %s: set it in "
-            '"variables" of the endpoint' % URL_VARIABLE
+            "get_self_client() needs the address of the node in the variable %s" % URL_VARIABLE
         )
     key, token = _credentials()
     try:
@@ -59,7 +61,7 @@ def _credentials():
 
 
 class ApiNodeError(Exception):
-    """The node refused; `status` is that of its answer."""
+    """The node refused; `status` is that of its answer, None where there was none."""
 
     def __init__(self, message, status):
         super().__init__(message)
@@ -114,6 +116,19 @@ class APINodeClient:
         except error.HTTPError as refused:
             text = refused.read().decode("utf-8", "replace")
             raise ApiNodeError(_message(text), refused.code)
+        except error.URLError as failed:
+            if isinstance(failed.reason, ssl.SSLError):
+                raise ApiNodeError(_untrusted(url, failed.reason), None)
+            raise
+
+
+def _untrusted(url, reason):
+    host = url.split("/")[2]
+    return (
+        "the certificate of %s is not trusted (%s): name its authority with SSL_CERT_FILE in "
+        '"variables" of the endpoint, and with SWITCHYARD_URL an address that is in it'
+        % (host, getattr(reason, "verify_message", "") or reason)
+    )
 
 
 def _dispatch(forced_generation, dispatch_key):
