@@ -4,7 +4,7 @@
  */
 
 import { type ExecFileOptions, execFile } from 'node:child_process'
-import { isAbsolute, join } from 'node:path'
+import { isAbsolute } from 'node:path'
 import type { Config } from '../core/config/config.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'
 import { findProgram } from './bundle/child-limits.ts'
@@ -52,7 +52,7 @@ export function runtimeSettings(sources: RuntimeSources): RuntimeSettings {
   return {
     python: find(config.python ?? 'python3'),
     rscript: find(config.rscript ?? 'Rscript'),
-    environments: join(home.root, 'environments'),
+    environments: home.environments,
     runDirectory,
     pipIndexUrl: config.pipIndexUrl,
     children: config.children ?? config.threads,

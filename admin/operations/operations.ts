@@ -15,6 +15,7 @@ import type { Certificates } from '../tls/certificates.ts'
 import { Catalog } from './catalog.ts'
 import { ContentCheck } from './content-check.ts'
 import { type Context, type OperationMetrics, SwitchTickets } from './context.ts'
+import { removeUnusedEnvironments } from './environments.ts'
 import * as generations from './generations.ts'
 import { type HealthView, healthView } from './health.ts'
 import { ImportBoard } from './import-board.ts'
@@ -113,7 +114,11 @@ function tidyUp(context: Context): Promise<void> {
 
 function createOperations(context: Context, check: ContentCheck) {
   const { catalog, publisher } = context
-  const upkeep = setInterval(() => void tidyUp(context), UPKEEP_EVERY_MS)
+  const upkeep = setInterval(() => {
+    void tidyUp(context)
+    // Those of refused imports, and of what was deleted while another import was under way.
+    void removeUnusedEnvironments(context)
+  }, UPKEEP_EVERY_MS)
   upkeep.unref()
   return {
     /** Sends the desired state as it is; returns its revision. */
@@ -142,7 +147,10 @@ function createOperations(context: Context, check: ContentCheck) {
     getService: (id: string) => views.serviceView(context, catalog.service(id)),
     createService: async (id: string, actor: string) =>
       views.serviceSummaryView(context, await services.createService(context, id, actor)),
-    deleteService: (id: string, actor: string) => services.deleteService(context, id, actor),
+    deleteService: async (id: string, actor: string) => {
+      await services.deleteService(context, id, actor)
+      await removeUnusedEnvironments(context)
+    },
     enableService: (id: string, actor: string) => services.enableService(context, id, actor),
     disableService: (id: string, actor: string) => services.disableService(context, id, actor),
 
@@ -153,8 +161,10 @@ function createOperations(context: Context, check: ContentCheck) {
     uploadGeneration: async (upload: Incoming) =>
       views.generationSummaryView(context, await uploadGeneration(context, upload)),
     imports: context.imports,
-    deleteGeneration: (ref: GenerationRef, actor: string) =>
-      generations.deleteGeneration(context, ref, actor),
+    deleteGeneration: async (ref: GenerationRef, actor: string) => {
+      await generations.deleteGeneration(context, ref, actor)
+      await removeUnusedEnvironments(context)
+    },
     preloadGeneration: (ref: GenerationRef) => generations.preloadGeneration(context, ref),
     unloadGeneration: (ref: GenerationRef) => generations.unloadGeneration(context, ref),
     switchTo: (ref: GenerationRef, actor: string) => generations.switchTo(context, ref, actor),

@@ -16,6 +16,7 @@ import type { Logger } from '../../core/base/logger.ts'
 import { sizeFault } from '../store/contents.ts'
 import type { Home } from '../store/home.ts'
 import type { Catalog } from './catalog.ts'
+import { removeUnused } from './environments.ts'
 
 export interface RecoveryInput {
   readonly home: Home
@@ -32,6 +33,7 @@ interface Findings {
   keptAside: number
   leftAlone: number
   quarantined: number
+  removedEnvironments: number
 }
 
 interface Recovery extends RecoveryInput {
@@ -46,11 +48,15 @@ export async function recover(input: RecoveryInput): Promise<void> {
     keptAside: 0,
     leftAlone: 0,
     quarantined: 0,
+    removedEnvironments: 0,
   }
   const recovery = { ...input, found }
   await emptyStaging(recovery)
   await removeOrphans(recovery)
   await quarantineIncomplete(recovery)
+  // A state that knows less than it did may not know who needs them.
+  if (!input.stateIsOlder)
+    found.removedEnvironments = await removeUnused(input, { unfinished: true })
   const { catalog, logger } = input
   const services = catalog.services()
   const generations = services.reduce((sum, { id }) => sum + catalog.generationCount(id), 0)

@@ -18,6 +18,8 @@ export class Home {
   readonly state: string
   readonly generations: string
   readonly staging: string
+  /** Of Python; made by whoever makes the first. */
+  readonly environments: string
   readonly #lock: HomeLock
 
   private constructor(root: string, lock: HomeLock) {
@@ -25,6 +27,7 @@ export class Home {
     this.state = join(root, 'state')
     this.generations = join(root, 'generations')
     this.staging = join(root, 'staging')
+    this.environments = join(root, 'environments')
     this.#lock = lock
   }
 

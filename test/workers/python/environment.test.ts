@@ -13,24 +13,9 @@ import { ensureEnvironment, planEnvironment } from '../../../workers/python/envi
 import { requirementFaults } from '../../../workers/python/requirements.ts'
 import { functionPlan, pythonPlace, whyNoPython } from '../../tools/python-endpoints.ts'
 import { runtimes } from '../../tools/runtimes.ts'
-import { zip } from '../../tools/zip-writer.ts'
+import { wheel } from '../../tools/wheels.ts'
 
 const skip = whyNoPython('venv', 'ensurepip')
-
-/** A pure wheel with one module that knows its version. */
-function wheel(name: string, version: string): Buffer {
-  const info = `${name}-${version}.dist-info`
-  const head = `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`
-  const tags = 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n'
-  const files: readonly (readonly [string, string])[] = [
-    [`${name}.py`, `VERSION = "${version}"\n`],
-    [`${info}/METADATA`, head],
-    [`${info}/WHEEL`, tags],
-  ]
-  const record = [...files.map(([path]) => `${path},,`), `${info}/RECORD,,`].join('\n')
-  const entries = [...files, [`${info}/RECORD`, `${record}\n`] as const]
-  return zip(entries.map(([path, data]) => ({ name: path, data })))
-}
 
 function bundle(t: Test, requirements: string): string {
   const directory = mkdtempSync(join(tmpdir(), 'switchyard-environment-'))
