@@ -10,7 +10,7 @@ import { named } from './arguments.ts'
 import type { RRow } from './dialect.ts'
 import { AnswerRefused, fromR } from './from-r.ts'
 import { type CallR, failureOf } from './functions.ts'
-import { isOfClass, namesOf, type RValue } from './xdr.ts'
+import { isOfClass, NA_INTEGER, namesOf, type RValue } from './xdr.ts'
 
 type Row = { readonly kind: 'row'; readonly row: CustomRow } | CodeFailure
 
@@ -119,11 +119,16 @@ function probability(value: Extract<RValue, { attributes: unknown }>, index: num
   const entry = value.values[index]
   const where = `the answer$probas[[${index + 1}]]`
   const given = typeof entry === 'object' && entry !== null ? scalar(entry, where) : entry
-  if (given === null) return Number.NaN
+  if (given === null || isNaInteger(value, given)) return Number.NaN
   if (typeof given !== 'number' || value.kind === 'logical' || value.kind === 'raw') {
     throw new AnswerRefused(`${where} is no number`)
   }
   return given
+}
+
+/** NA of integers is a number of its own, and so is the NA of `c(yes = NA)`, which is logical. */
+function isNaInteger({ kind }: RValue, given: unknown): boolean {
+  return (kind === 'integer' || kind === 'logical') && given === NA_INTEGER
 }
 
 /** Models often answer a matrix with one row and a column per class. */

@@ -38,7 +38,9 @@ score <- function(how, p = 0.25) switch(how,
   matrix = list(probas = matrix(c(p, 1 - p), 1, dimnames = list("1", c("yes", "no")))),
   short = list(prediction = "yes", probas = c(0.5)), other = "maybe", two = c("yes", "no"),
   fn = list(prediction = mean), nothing = list(x = 1), number = 1, null = NULL,
-  text = list(prediction = "yes", probas = list(yes = "a")))
+  text = list(prediction = "yes", probas = list(yes = "a")),
+  integer = list(prediction = "yes", probas = c(yes = 1L, no = NA)),
+  unknown = list(prediction = "yes", probas = c(yes = NA, no = NA)))
 `
 
 /** Makes the model where the bundle will be, and says what R itself predicts. */
@@ -117,6 +119,12 @@ t.test('classes and probabilities', { skip }, async (t) => {
   })
   t.strictSame(results(await say('matrix')), { ...both, prediction: 'no' }, 'the likeliest')
   t.match(results(await say('null')), { ignored: true })
+  for (const [how, probas] of Object.entries({
+    integer: { yes: 1, no: null },
+    unknown: { yes: null, no: null },
+  })) {
+    t.strictSame(results(await say(how)), { prediction: 'yes', probas, ignored: false }, 'NA')
+  }
   const wrong = { short: /1 probabilities/, other: /none of the classes/, two: /has 2 values/ }
   const bad = {
     ...wrong,
