@@ -28,14 +28,14 @@ export function parseBodies(bytes: Uint8Array, ends: Uint32Array): Parsed[] {
     const end = ends[i] ?? start
     parsed[i] = ascii
       ? parseText(buffer.toString('latin1', start, end))
-      : parseUtf8(buffer.subarray(start, end))
+      : parseBody(buffer.subarray(start, end))
     start = end
   }
   return parsed
 }
 
 /** A body that is not UTF-8 fails alone. */
-function parseUtf8(body: Uint8Array): Parsed {
+export function parseBody(body: Uint8Array): Parsed {
   let text: string
   try {
     text = utf8.decode(body)

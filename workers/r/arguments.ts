@@ -1,8 +1,7 @@
 /** From a request of a function to the arguments of the call: its body, or the query of a GET. */
 
 import { isObject } from '../../core/base/json.ts'
-import type { Parsed } from '../bodies.ts'
-import { parseText } from '../bodies.ts'
+import { parseBody } from '../bodies.ts'
 import type { RequestFacts } from '../protocol.ts'
 import { namedList, R_NA, TextRefused, toR } from './to-r.ts'
 import type { RValue } from './xdr.ts'
@@ -14,7 +13,8 @@ export type Arguments =
 /** R has its own meaning for `...` and `..1`, and none for the empty name. */
 const RESERVED = /^(?:\.\.(?:\.|\d+)|)$/
 
-const decoder = new TextDecoder()
+/** U+FFFD in a query. */
+const REPLACED = '%EF%BF%BD'
 
 export function argumentsOf(body: Uint8Array, facts: RequestFacts | undefined): Arguments {
   if (facts !== undefined && facts.method !== 'POST') return ofQuery(facts.query)
@@ -26,18 +26,13 @@ export function argumentsOf(body: Uint8Array, facts: RequestFacts | undefined): 
   return { kind: 'refused', reason, isBody: true }
 }
 
-function parseBody(body: Uint8Array): Parsed {
-  const text = decoder.decode(body)
-  // Bytes that are no UTF-8 were replaced; what was asked is not known then.
-  if (text.includes('\ufffd') && !Buffer.from(text).equals(body)) {
-    return { kind: 'refused', reason: 'the body is not valid UTF-8' }
-  }
-  return parseText(text)
-}
-
 /** Values are texts; a name that comes more than once is a vector of them. */
 function ofQuery(query: string): Arguments {
   const parameters = new URLSearchParams(query)
+  // Bytes that are no UTF-8 were replaced; what was asked is not known then.
+  if (String(parameters).includes(REPLACED) && !query.toUpperCase().includes(REPLACED)) {
+    return refused('the query is not valid UTF-8')
+  }
   const entries = [...new Set(parameters.keys())].map((name) => {
     const values = parameters.getAll(name)
     return [name, values.length === 1 ? values[0] : values] as const

@@ -1,7 +1,7 @@
 /** R_FUNCTION: arguments in, whatever the function returns out, as JSON in our envelope. */
 
 import { nowMs } from '../../core/base/clock.ts'
-import { AppError, type ErrorCode } from '../../core/base/errors.ts'
+import { type ErrorCode, toAppError } from '../../core/base/errors.ts'
 import type { REndpointPlan } from '../../core/bundle/plan.ts'
 import { endOfWaiting, envelopeTail, milliseconds, timingHead } from '../predictions/envelope.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
@@ -63,6 +63,6 @@ export function failureOf(error: unknown) {
   if (error instanceof AnswerRefused) {
     return { kind: 'failed', code: 'ERR_ANSWER_INVALID', detail: error.message } as const
   }
-  if (!(error instanceof AppError)) throw error
-  return { kind: 'failed', code: error.code, detail: error.detail ?? '' } as const
+  const { code, detail } = toAppError(error)
+  return { kind: 'failed', code, detail: detail ?? '' } as const
 }

@@ -121,10 +121,13 @@ t.test('arguments go in by name', { skip }, async (t) => {
   t.match(await ask({ a: 'x\0y' }), { code: 'ERR_ARGUMENT_INVALID', detail: /^"a" holds a NUL/ })
   t.match(await ask({ '...': 1 }), { code: 'ERR_ARGUMENT_INVALID', detail: /"\.\.\."/ })
   t.match(await ask([1]), { code: 'ERR_BODY_INVALID' })
-  const [bad, good] = await askAll(['{"a":', '{"a":5}'])
+  const [bad, good, marked] = await askAll(['{"a":', '{"a":5}', '\ufeff{"a":5}'])
   t.match(bad, { code: 'ERR_BODY_INVALID' })
   t.match(good, { response: 15 })
+  t.match(marked, { code: 'ERR_BODY_INVALID', detail: /byte order mark/ })
   const facts = { method: 'GET', path: '/', query: 'a=1&b=2', headers: [] }
+  const broken = { ...facts, query: 'a=%ff' }
+  t.match(await ask(undefined, broken), { code: 'ERR_ARGUMENT_INVALID', detail: /valid UTF-8/ })
   t.match(await ask(undefined, facts), { code: 'ERR_CODE_RAISED', detail: /non-numeric/ })
 })
 
