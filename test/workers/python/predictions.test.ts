@@ -106,6 +106,14 @@ t.test('who asks is told of his own request only', { skip }, async (t) => {
     told.map(({ answer }) => answer?.['result']),
     ['a', 'b', 'c'].map((prediction) => ({ prediction, customKeys: { n: 1 } })),
   )
+  const bytes = Buffer.from('{"features":{}}')
+  const [ends, waitUs] = [Uint32Array.of(bytes.length), new Uint32Array(1)]
+  const bare = await meta.runtime.run({ endpoint: 0, verb: 'single', bytes, ends, waitUs })
+  t.match(
+    bare,
+    { failures: [{ code: 'ERR_CODE_RAISED', detail: /requestMetadata/ }] },
+    'none is left',
+  )
 })
 
 const FEATURES: readonly FeaturePlan[] = [

@@ -30,13 +30,15 @@ def given_names():
 
 
 def set_request(module, header):
-    """Before each call: the request's own metadata, or none."""
+    """Before each call: the request's own metadata, or none; never those of the call before."""
     meta = header.get("meta")
-    if meta is None:
-        return
-    metadata = RequestMetadata(meta["headers"], meta["path"])
-    setattr(module, METADATA, metadata)
-    _calls.authorization = metadata.headers.get("authorization")
+    if meta is not None:
+        metadata = RequestMetadata(meta["headers"], meta["path"])
+        setattr(module, METADATA, metadata)
+        _calls.authorization = metadata.headers.get("authorization")
+    elif isinstance(getattr(module, METADATA, None), RequestMetadata):
+        setattr(module, METADATA, NoMetadata())
+        _calls.authorization = None
 
 
 def find_status(error):
