@@ -94,6 +94,8 @@ export class Output {
   /** At no cost for each line: there may be millions of them. */
   #drop(rest: Buffer): void {
     this.#dropped += rest.length
+    // Half a character before the gap is not the start of what comes behind it.
+    this.#decoder.end()
     const newline = rest.lastIndexOf(NEWLINE)
     if (newline >= 0) this.#line = ''
     this.#isCut = newline < rest.length - 1

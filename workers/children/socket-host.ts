@@ -64,6 +64,8 @@ export class SocketHost implements ChildHost {
     this.#path = path
     this.#link = link
     server.on('connection', (socket) => this.#receive(socket))
+    // Without descriptors left nothing is accepted; who waits for a stream has a deadline.
+    server.on('error', () => {})
   }
 
   static async open(runDirectory: string, link: SpawnerLink): Promise<SocketHost> {

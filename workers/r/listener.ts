@@ -33,6 +33,8 @@ export class Listener {
     this.#server = server
     this.port = port
     server.on('connection', (socket: Socket) => this.#greet(socket))
+    // Without descriptors left nothing is accepted; the start of a child has its own deadline.
+    server.on('error', () => {})
   }
 
   static async open(): Promise<Listener> {

@@ -325,6 +325,29 @@ t.test('lines: cut, decoded, and the last ones kept', async (t) => {
   t.equal(output.tail().at(-1), 'next')
 })
 
+t.test('half a character before a gap spoils no line behind it', async (t) => {
+  const lines: string[] = []
+  const stream = new PassThrough()
+  const output = new Output({
+    stream,
+    child: 'a',
+    log: (_level, _fields, text) => lines.push(text),
+  })
+  const all = Buffer.alloc(64 * 4_097, 'z')
+  for (let line = 1; line < 64; line++) all[line * 4_097 - 1] = 10
+  const whole = all.subarray(0, -1)
+  // As many bytes as a second may have, and the last two begin a character.
+  whole.set([0xe2, 0x82], whole.length - 2)
+  stream.write(whole)
+  await sleep(50)
+  stream.write('\u00e9 is dropped\n')
+  await sleep(1_100)
+  stream.end('next\n')
+  await output.ended
+  t.equal(lines.length, 65)
+  t.equal(lines.at(-1), 'next')
+})
+
 t.test('frames in every split', async (t) => {
   const stream = new PassThrough()
   const channel = new FrameChannel(stream, 100)
