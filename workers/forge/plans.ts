@@ -19,6 +19,7 @@ import type {
   SqlPlan,
 } from '../../core/bundle/plan.ts'
 import { lookupSteps } from '../lookup/lookup-plan.ts'
+import { usableConnection } from '../sql/connections.ts'
 import type { Dialect } from '../sql/scan.ts'
 import { planStatements } from '../sql/statements.ts'
 import { featurePlan } from './inputs.ts'
@@ -33,6 +34,7 @@ export type Planned =
   | { readonly kind: 'plan'; readonly plan: RuntimePlan }
   | { readonly kind: 'faults'; readonly faults: readonly Fault[] }
 
+/** Throws ERR_CONNECTION_UNUSABLE, before anything is said of statements in an unknown dialect. */
 export function planEndpoint(task: EndpointTask<RuntimeEndpoint>): Planned {
   const { endpoint } = task
   switch (endpoint.type) {
@@ -164,8 +166,11 @@ const ROWS_MAX = 10_000
 
 function sqlQuery({ endpoint, path, prepared, context }: EndpointTask<Of<'SQL_QUERY'>>): Planned {
   const connection = endpoint.connection ?? null
-  const kind = context.settings.connections.find(({ name }) => name === connection)?.kind
-  const dialect: Dialect = connection === null ? 'duckdb' : (kind ?? 'postgresql')
+  const { settings, serviceId } = context
+  const dialect: Dialect =
+    connection === null
+      ? 'duckdb'
+      : usableConnection(settings.connections, connection, serviceId).kind
   const split = planStatements(endpoint.query, endpoint.parameters ?? [], dialect)
   if (split.kind === 'faults') {
     const faults = split.faults.map(({ path: key, reason }) => ({ path: `${path}.${key}`, reason }))

@@ -12,7 +12,7 @@ import { join } from '../../core/bundle/sentences.ts'
 import { openRuntime } from '../open-runtime.ts'
 import type { Runtime } from '../runtime.ts'
 import { measureCost } from './cost.ts'
-import { planEndpoint, type RuntimeEndpoint, type RuntimePlan } from './plans.ts'
+import { type Planned, planEndpoint, type RuntimeEndpoint, type RuntimePlan } from './plans.ts'
 import { type Part, type QueriesRun, runTestQueries, tryBodies } from './queries.ts'
 import { shortReason } from './reasons.ts'
 import { proveRows } from './row-proof.ts'
@@ -30,7 +30,12 @@ export type RuntimeTask = EndpointTask<RuntimeEndpoint>
 
 export async function forgeRuntime(task: RuntimeTask): Promise<EndpointForged> {
   const { endpoint } = task
-  const planned = planEndpoint(task)
+  let planned: Planned
+  try {
+    planned = planEndpoint(task)
+  } catch (error) {
+    return refusedBy(error, task)
+  }
   if (planned.kind === 'faults') {
     return { kind: 'refused', code: 'ERR_BUNDLE_INVALID', faults: planned.faults }
   }

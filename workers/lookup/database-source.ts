@@ -6,7 +6,7 @@
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import type { ColumnType, TablePlan } from '../../core/bundle/plan.ts'
 import type { RuntimeContext } from '../runtime.ts'
-import { usableConnection } from '../sql/pools.ts'
+import { usableConnection } from '../sql/connections.ts'
 import { openTableReader, type TableReader } from '../sql/table-reader.ts'
 import { CELL_READERS, jsonString } from './cells.ts'
 import type { LookupFailure, Source } from './lookups.ts'

@@ -3,7 +3,6 @@
  * use the same connection share its sessions.
  */
 
-import { AppError } from '../../core/base/errors.ts'
 import type { RuntimeStatus } from '../../core/children/spec.ts'
 import type { ConnectionSettings } from '../../core/config/runtimes.ts'
 import { mysqlDriver } from './mysql.ts'
@@ -68,24 +67,4 @@ export function connectionSource(settings: ConnectionSettings): PoolSource {
     makeDriver: () =>
       settings.kind === 'postgresql' ? postgresDriver(settings) : mysqlDriver(settings),
   }
-}
-
-/** The connection that a bundle names, if it may use it. */
-export function usableConnection(
-  connections: readonly ConnectionSettings[],
-  name: string,
-  serviceId: string,
-): ConnectionSettings {
-  const found = connections.find((connection) => connection.name === name)
-  if (found === undefined) {
-    throw new AppError(
-      'ERR_CONNECTION_UNUSABLE',
-      `the node has no connection "${name}"; "connections" in its config file is the place for it`,
-    )
-  }
-  if (found.services === null || found.services.includes(serviceId)) return found
-  throw new AppError(
-    'ERR_CONNECTION_UNUSABLE',
-    `the connection "${name}" is not open to the service "${serviceId}"`,
-  )
 }

@@ -13,13 +13,8 @@ import { envelopeTail, milliseconds, timingHead } from '../predictions/envelope.
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
 import type { OpenRuntime, Runtime, RuntimeContext } from '../runtime.ts'
 import { type Argument, declaredTypes, readArguments } from './arguments.ts'
-import {
-  connectionSource,
-  leasePool,
-  type PoolLease,
-  type PoolSource,
-  usableConnection,
-} from './pools.ts'
+import { usableConnection } from './connections.ts'
+import { connectionSource, leasePool, type PoolLease, type PoolSource } from './pools.ts'
 import { runSteps } from './run.ts'
 import type { Dialect } from './scan.ts'
 import { SqlFailure, type Statement, type StatementResult } from './session.ts'

@@ -8,10 +8,10 @@ import { AppError } from '../../core/base/errors.ts'
 import type { ColumnType, TablePlan } from '../../core/bundle/plan.ts'
 import type { ConnectionSettings } from '../../core/config/runtimes.ts'
 import type { RuntimeContext } from '../runtime.ts'
-import { type Argument, isInteger, isNumber } from './arguments.ts'
+import { type Argument, isInteger, isNumber, utcTimestamp } from './arguments.ts'
 import { connectionSource, leasePool } from './pools.ts'
 import { runSteps } from './run.ts'
-import { type Row, SqlFailure, type StatementResult } from './session.ts'
+import { type Row, SqlFailure, type Statement, type StatementResult } from './session.ts'
 import { nativeText } from './statements.ts'
 
 export interface TableReader {
@@ -61,14 +61,28 @@ export function openTableReader(
   return { rows, release: () => lease.release() }
 }
 
-/** Null: no row can have this key. MySQL would make a number of any text and find one. */
+/**
+ * Null: no row can have this key. What goes to the server has the type of its column: MySQL would
+ * make a number of any text that it compares with one, and 0 is what it makes of a word.
+ */
 function keyArgument(value: KeyValue, type: ColumnType | undefined): Argument | null {
   if (value === null) return null
   const text = String(value)
-  const json = typeof value === 'number' ? 'number' : 'string'
-  if (type === 'integer') return isInteger(text) ? { type, text, json } : null
-  if (type === 'number') return isNumber(text) ? { type, text, json } : null
-  return { type: null, text, json }
+  switch (type) {
+    case 'integer':
+      return isInteger(text) ? { type, text, json: 'string' } : null
+    case 'number':
+      return isNumber(text) ? { type, text, json: 'string' } : null
+    case 'boolean':
+      return text === 'true' || text === 'false' ? { type, text, json: 'boolean' } : null
+    case 'timestamp': {
+      // MySQL takes no letters in a timestamp.
+      const utc = utcTimestamp(text)
+      return utc === null ? null : { type, text: utc, json: 'string' }
+    }
+    default:
+      return { type: null, text, json: 'string' }
+  }
 }
 
 export interface RemoteColumn {
@@ -82,16 +96,49 @@ export async function readTableColumns(
   from: string,
   endMs: number,
 ): Promise<readonly RemoteColumn[]> {
-  const lease = leasePool(connectionSource(settings), () => {})
   const text = `SELECT * FROM ${quotedPath(from, settings.kind)} WHERE 1 = 0`
-  const statement = { text, name: 'table_columns' }
-  const bounds = { endMs, rowsMax: 1, bytesMax: 1_000_000 }
+  return columnsOf(await askOnce(settings, { text, name: 'table_columns' }, endMs))
+}
+
+/** Most names that are read: they are only there to find the nearest. */
+const NAMES_MAX = 5_000
+
+const NAMES = {
+  postgresql:
+    'SELECT CASE WHEN table_schema = ANY (current_schemas(false)) THEN table_name::text ' +
+    "ELSE table_schema || '.' || table_name END FROM information_schema.tables " +
+    "WHERE table_schema NOT IN ('pg_catalog', 'information_schema')",
+  mysql: 'SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()',
+} as const
+
+/** Tables and views that the connection can see; rejects with an AppError. */
+export async function readTableNames(
+  settings: ConnectionSettings,
+  endMs: number,
+): Promise<readonly string[]> {
+  const text = `${NAMES[settings.kind]} LIMIT ${NAMES_MAX}`
+  const { rows } = await askOnce(settings, { text, name: 'table_names' }, endMs)
+  return rows.flatMap(([name]) => name ?? [])
+}
+
+/** In a session that nobody gets afterwards. */
+async function askOnce(
+  settings: ConnectionSettings,
+  statement: Statement,
+  endMs: number,
+): Promise<StatementResult> {
+  let why = ''
+  const lease = leasePool(connectionSource(settings), ({ up, detail }) => {
+    if (!up) why = detail
+  })
+  const bounds = { endMs, rowsMax: NAMES_MAX, bytesMax: 10_000_000 }
   try {
     const steps = [{ statement, values: [] }]
-    const run = { steps, bounds, commit: false, isStateful: true }
-    return columnsOf(await runSteps(lease.pool, run))
+    return await runSteps(lease.pool, { steps, bounds, commit: false, isStateful: true })
   } catch (error) {
-    throw readFailure(error, lease.pool.subject)
+    const failure = readFailure(error, lease.pool.subject)
+    if (failure.code !== 'ERR_DATABASE_DOWN' || why === '') throw failure
+    throw new AppError('ERR_DATABASE_DOWN', why)
   } finally {
     lease.release()
   }
