@@ -7,6 +7,7 @@
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import type { ForgeMessage, ForgeRequest } from '../protocol.ts'
 import { forge } from './forge.ts'
+import { noSpace } from './no-space.ts'
 import { shortReason } from './reasons.ts'
 
 function send(message: ForgeMessage): Promise<void> {
@@ -29,16 +30,6 @@ function internal(error: unknown): ForgeMessage {
   process.stderr.write(`forge: ${error instanceof Error ? error.stack : messageOf(error)}\n`)
   const code = noSpace(error) ? 'ERR_DISK_FULL' : 'ERR_INTERNAL'
   return { kind: 'refused', code, detail: shortReason(error), faults: [] }
-}
-
-const NO_SPACE: readonly unknown[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
-
-function noSpace(error: unknown): boolean {
-  // Databases say it in words.
-  if (/No space left on device|MDB_MAP_FULL/i.test(messageOf(error))) return true
-  return (
-    typeof error === 'object' && error !== null && NO_SPACE.includes(Reflect.get(error, 'code'))
-  )
 }
 
 function fail(error: unknown): void {

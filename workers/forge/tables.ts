@@ -11,7 +11,9 @@ import type { TablePlan } from '../../core/bundle/plan.ts'
 import type { ManifestTable } from '../../core/bundle/table-schema.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { lookupsOf, type PrepareOptions } from './needs.ts'
+import { noSpace } from './no-space.ts'
 import { everyNow } from './progress.ts'
+import { shortReason } from './reasons.ts'
 import { remoteTable } from './remote-table.ts'
 import { type EndpointRefused, refusal } from './task.ts'
 
@@ -50,6 +52,11 @@ export async function makeTables(options: PrepareOptions): Promise<MadeTables> {
   return made
 }
 
+interface FileFacts {
+  readonly bytes: number
+  readonly wantsLmdb: boolean
+}
+
 class Made implements MadeTables {
   readonly tables: TablePlan[] = []
   readonly made: string[] = []
@@ -80,10 +87,20 @@ class Made implements MadeTables {
       this.#refuse(name, 'ERR_DISK_FULL', [{ path: `${path}.file`, reason: short }])
       return
     }
-    const { tell, directory } = this.#options
-    const detail = `table ${name}`
-    tell('tables', detail, { doneBytes: 0, totalBytes: bytes })
     await this.#makeRoom(bytes)
+    try {
+      await this.#build(table, path, { bytes, wantsLmdb })
+    } catch (error) {
+      if (!noSpace(error)) throw error
+      const reason = `${file} does not fit as a table: ${shortReason(error)}`
+      this.#refuse(name, 'ERR_DISK_FULL', [{ path: `${path}.file`, reason }])
+    }
+  }
+
+  async #build(table: ManifestTable, path: string, { bytes, wantsLmdb }: FileFacts): Promise<void> {
+    const { tell, directory } = this.#options
+    const detail = `table ${table.name}`
+    tell('tables', detail, { doneBytes: 0, totalBytes: bytes })
     const { buildTable } = await import('../lookup/build-table.ts')
     const built = await buildTable(table, {
       directory,
@@ -94,7 +111,7 @@ class Made implements MadeTables {
       }),
     })
     if (built.kind === 'faults') {
-      this.#refuse(name, 'ERR_BUNDLE_INVALID', built.faults)
+      this.#refuse(table.name, 'ERR_BUNDLE_INVALID', built.faults)
       return
     }
     this.#hasFiles = true

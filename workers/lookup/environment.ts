@@ -6,12 +6,12 @@
  * the pages fully and touches each once: a third of the size and of the time of any other order.
  */
 
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { open, type RootDatabase } from 'lmdb'
 import { assert } from '../../core/base/assert.ts'
-import { messageOf } from '../../core/base/errors.ts'
+import { AppError, messageOf } from '../../core/base/errors.ts'
 
 /** Name that LMDB gives to the one file of an environment that holds data. */
 export const DATA_FILE = 'data.mdb'
@@ -59,7 +59,7 @@ export async function writeEnvironment(
     }
     await env.flushed
   } catch (error) {
-    throw await causeOf(error)
+    throw await causeOf(error, directory)
   } finally {
     await env.close()
   }
@@ -67,15 +67,19 @@ export async function writeEnvironment(
   return written
 }
 
+/** A write that did not fit is told as a fault of the device; less than this is full. */
+const FULL_BYTES = 16 * 1024 * 1024
+
 /** What lmdb says of a failed commit is that there is a reason, which it tells elsewhere. */
-async function causeOf(error: unknown): Promise<unknown> {
+async function causeOf(error: unknown, directory: string): Promise<unknown> {
   if (!(error instanceof Error) || !('commitError' in error)) return error
   try {
     await error.commitError
     return error
   } catch (cause) {
-    // A write that did not fit is told as a fault of the device.
-    return new Error(`the table could not be written (is the disk full?): ${messageOf(cause)}`)
+    const { bavail, bsize } = statfsSync(directory)
+    const said = `the table could not be written: ${messageOf(cause)}`
+    return bavail * bsize < FULL_BYTES ? new AppError('ERR_DISK_FULL', said) : new Error(said)
   }
 }
 

@@ -7,7 +7,7 @@
  */
 
 import { execFile } from 'node:child_process'
-import { closeSync, openSync, readdirSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -15,6 +15,7 @@ import { compiled } from '../../../bench/paths.ts'
 import type { TablePlan } from '../../../core/bundle/plan.ts'
 import { Table } from '../../../workers/lookup/table.ts'
 import { effort, sayEffort } from '../../tools/effort.ts'
+import { runForge } from '../../tools/forge-child.ts'
 import { smallDisk, whyNoSmallDisk } from '../../tools/small-disk.ts'
 import { bundleFolder } from '../../tools/tables.ts'
 
@@ -46,8 +47,32 @@ t.test('a full disk', { skip: noDisk ?? false }, async (t) => {
     () => null,
     (error: unknown) => error,
   )
-  t.match(failure, { code: 1, signal: null, stderr: /ENOSPC|the disk full/ })
+  t.match(failure, { code: 1, signal: null, stderr: /ENOSPC|ERR_DISK_FULL/ })
   t.strictSame(readdirSync(join(disk.path, '.switchyard/tables')), [], 'nothing is left')
+})
+
+t.test('a full disk is told by the forge, with its table', { skip: noDisk ?? false }, async (t) => {
+  const disk = smallDisk(t, 8 * 1024 * 1024)
+  const directory = join(disk.path, 'generation')
+  mkdirSync(directory)
+  const manifest = {
+    formatVersion: 1,
+    tables: [{ name: 'people', file: 'people.csv', key: ['id'] }],
+    endpoints: [{ id: 'l', type: 'DATASET_LOOKUP', lookups: [{ table: 'people' }] }],
+  }
+  const name = 'x'.repeat(80)
+  const lines = Array.from({ length: 40_000 }, (_, i) => `${(i * 7_919) % 40_000},${name}`)
+  const entries = [
+    { name: 'service.json', data: JSON.stringify(manifest) },
+    { name: 'people.csv', data: `id,name\n${lines.join('\n')}\n` },
+  ]
+  const done = await runForge(entries, { directory })
+  t.teardown(() => done.remove())
+  t.match(done.verdict, {
+    kind: 'refused',
+    code: 'ERR_DISK_FULL',
+    faults: [{ path: 'tables[0].file', reason: /^people\.csv does not fit as a table: / }],
+  })
 })
 
 function writeLarge(path: string, rows: number): number {
