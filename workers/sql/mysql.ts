@@ -31,8 +31,11 @@ export function mysqlDriver(settings: ConnectionSettings): Driver {
     async open() {
       const connection = newConnection(settings)
       const session = new MysqlSession(connection, settings)
+      let late: NodeJS.Timeout | undefined
       try {
         await connected(connection)
+        // The library's limit ends with its greeting, and what is asked then may wait for ever.
+        late = setTimeout(() => session.destroy(), settings.connectMs)
         const version = await session.setUp()
         session.isMariaDb = /mariadb/i.test(version)
         program = `${session.isMariaDb ? 'MariaDB' : 'MySQL'} ${version.split('-')[0] ?? ''}`
@@ -40,6 +43,8 @@ export function mysqlDriver(settings: ConnectionSettings): Driver {
       } catch (error) {
         session.destroy()
         throw failureOf(error, true)
+      } finally {
+        clearTimeout(late)
       }
     },
   }
@@ -111,18 +116,14 @@ class MysqlSession implements Session {
 
   destroy(): void {
     this.#lose('the connection was cut')
-    this.#connection.destroy()
+    destroy(this.#connection)
   }
 
   /** Returns the server's version. */
   async setUp(): Promise<string> {
     await this.#command("SET time_zone = '+00:00'")
-    const { promise, resolve, reject } = promiseParts<string>()
-    this.#connection.query('SELECT VERSION() AS version', (error, rows) => {
-      if (error !== null) reject(error)
-      else resolve(String(Object.values(Object(rows)[0] ?? {})[0]))
-    })
-    return promise
+    const rows = await this.#command('SELECT VERSION() AS version')
+    return String(Object.values(Object(rows)[0] ?? {})[0])
   }
 
   async run(
@@ -191,25 +192,27 @@ class MysqlSession implements Session {
     this.#timeoutMs = timeoutMs
   }
 
-  begin(): Promise<void> {
-    return this.#command('START TRANSACTION')
+  async begin(): Promise<void> {
+    await this.#command('START TRANSACTION')
   }
 
-  commit(): Promise<void> {
-    return this.#command('COMMIT')
+  async commit(): Promise<void> {
+    await this.#command('COMMIT')
   }
 
-  rollback(): Promise<void> {
-    return this.#command('ROLLBACK')
+  async rollback(): Promise<void> {
+    await this.#command('ROLLBACK')
   }
 
-  #command(text: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#connection.query(text, (error) => {
-        if (error === null) resolve()
-        else reject(failureOf(error, false))
-      })
+  /** Its rows, where it has any. */
+  #command(text: string): Promise<unknown> {
+    const { promise, resolve, reject } = promiseParts<unknown>()
+    this.#failRunning = reject
+    this.#connection.query(text, (error, rows) => {
+      if (error === null) resolve(rows)
+      else reject(failureOf(error, false))
     })
+    return promise
   }
 
   async cancel(): Promise<void> {
@@ -225,9 +228,24 @@ class MysqlSession implements Session {
         })
       })
     } finally {
-      helper.destroy()
+      destroy(helper)
     }
   }
+}
+
+/** What the library has and its types do not tell. */
+interface Internals {
+  readonly stream: { destroy(): void }
+}
+
+function internals(connection: object): Internals {
+  return connection as Internals
+}
+
+/** The library only says farewell, which could wait for ever on a network that is gone. */
+function destroy(connection: mysql.Connection): void {
+  connection.destroy()
+  internals(connection).stream.destroy()
 }
 
 /**

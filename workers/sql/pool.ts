@@ -180,7 +180,8 @@ export class Pool {
     if (this.#retry !== null) return
     this.#retry = setTimeout(() => {
       this.#retry = null
-      if (!this.#isClosed && this.#size() === 0) void this.#open()
+      // Also while some sessions are held: until another can be opened again, nobody else gets one.
+      if (!this.#isClosed && (this.#down !== null || this.#size() === 0)) void this.#open()
     }, waitMs)
     this.#retry.unref()
   }

@@ -40,13 +40,18 @@ export function postgresDriver(settings: ConnectionSettings): Driver {
     async open() {
       const client = newClient(settings)
       const lost = new LostSignal(client)
+      let late: NodeJS.Timeout | undefined
       try {
         await client.connect()
+        // The library's limit ends here, and what is asked now may wait for ever.
+        late = setTimeout(() => destroy(client), settings.connectMs)
         const { rows } = await client.query<{ server_version: string }>('show server_version')
         program = `PostgreSQL ${rows[0]?.server_version.split(' ')[0] ?? ''}`.trim()
       } catch (error) {
         destroy(client)
         throw failureOf(error, true)
+      } finally {
+        clearTimeout(late)
       }
       return new PostgresSession(client, settings, lost)
     },

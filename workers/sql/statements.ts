@@ -55,8 +55,9 @@ export function nativeText(text: string, dialect: Dialect): string {
   return native
 }
 
+/** A procedure that is called may do what the others say, and leave a transaction open. */
 const SESSION_WORDS =
-  /^(?:SET|RESET|USE|LOCK|UNLOCK|CREATE|PREPARE|DEALLOCATE|DISCARD|LISTEN|DECLARE|DO|HANDLER)$/
+  /^(?:SET|RESET|USE|LOCK|UNLOCK|CREATE|PREPARE|DEALLOCATE|DISCARD|LISTEN|DECLARE|DO|HANDLER|CALL)$/
 
 /**
  * Whether a statement may leave something behind in the session that runs it, so that the session
