@@ -48,10 +48,22 @@ export const TableSchema = Type.Object(
       }),
     ),
     delimiter: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 1, description: 'Of a CSV file.', default: ',' }),
+      Type.String({
+        minLength: 1,
+        maxLength: 1,
+        description: 'Of a CSV file; default: a tab in .tsv files, else a comma.',
+      }),
     ),
   },
   strict,
 )
 
 export type ManifestTable = Static<typeof TableSchema>
+
+/** What is between the values of a CSV file. */
+export function delimiterOf({
+  file = '',
+  delimiter,
+}: Pick<ManifestTable, 'file' | 'delimiter'>): string {
+  return delimiter ?? (file.toLowerCase().endsWith('.tsv') ? '\t' : ',')
+}

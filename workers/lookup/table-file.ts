@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises'
 import { messageOf } from '../../core/base/errors.ts'
 import type { ColumnPlan, ColumnType } from '../../core/bundle/plan.ts'
 import { nearest, shown } from '../../core/bundle/sentences.ts'
-import type { ManifestTable } from '../../core/bundle/table-schema.ts'
+import { delimiterOf, type ManifestTable } from '../../core/bundle/table-schema.ts'
 import { CsvRefused, type RowBatch, readCsv } from './csv.ts'
 
 export type OpenedFile =
@@ -31,7 +31,7 @@ async function openCsv(
   table: ManifestTable,
   totalBytes: number,
 ): Promise<OpenedFile> {
-  const delimiter = table.delimiter ?? (path.toLowerCase().endsWith('.tsv') ? '\t' : ',')
+  const delimiter = delimiterOf(table)
   if (NO_DELIMITER.has(delimiter)) return refused(`${shown(delimiter)} cannot be a delimiter`)
   const batches = readCsv(path, delimiter)
   const close = async (): Promise<void> => {

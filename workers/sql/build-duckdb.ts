@@ -7,7 +7,7 @@ import { mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import type { ColumnType } from '../../core/bundle/plan.ts'
-import type { ManifestTable } from '../../core/bundle/table-schema.ts'
+import { delimiterOf, type ManifestTable } from '../../core/bundle/table-schema.ts'
 import { openDatabase } from './duckdb.ts'
 
 const FOLDER = '.switchyard'
@@ -88,8 +88,9 @@ async function addTable(
 }
 
 async function sourceOf(table: SourceTable, path: string): Promise<string> {
-  const { file = '', columns = {}, delimiter = ',' } = table
+  const { file = '', columns = {} } = table
   if (file.toLowerCase().endsWith('.parquet')) return `FROM read_parquet(${pathLiteral(path)})`
+  const delimiter = delimiterOf(table)
   const names = await headerOf(path, delimiter)
   const typeOf = (name: string): ColumnType =>
     Object.hasOwn(columns, name) ? (columns[name] ?? 'string') : 'string'

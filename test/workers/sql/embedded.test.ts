@@ -29,11 +29,16 @@ const COLUMNS = {
 } as const
 
 async function openPeople(t: Test) {
-  const directory = t.testdir({ 'people.csv': PEOPLE, "it's [1].csv": 'a;b\r\n1;x\r\n2;y\r\n' })
+  const directory = t.testdir({
+    'people.csv': PEOPLE,
+    "it's [1].csv": 'a;b\r\n1;x\r\n2;y\r\n',
+    'tabs.tsv': 'a\tb\n1,5\tx\n',
+  })
   const duckdb = await buildDuckdb(
     [
       { name: 'people', file: 'people.csv', columns: COLUMNS, key: ['id'] },
       { name: 'other', file: "it's [1].csv", delimiter: ';', columns: { a: 'integer' } },
+      { name: 'tabs', file: 'tabs.tsv' },
       { name: 'remote', key: ['a'] },
     ],
     directory,
@@ -66,9 +71,10 @@ t.test('tables of a bundle', async (t) => {
     ],
     ['2', "O'Brien; --", null, '2000-01-01', '2024-01-01T00:00:00', '-1', 'false'],
     ['3', 'two\nlines', '0.1', null, null, null, null],
-    ['4', '', '3.0', null, null, null, null].map((cell) => (cell === '3.0' ? '3' : cell)),
+    ['4', '', '3', null, null, null, null],
   ])
   t.same((await ask('select b from other order by a desc')).rows, [['y'], ['x']])
+  t.same((await ask('select a, b from tabs')).rows, [['1,5', 'x']], 'tabs, as in look-ups')
 })
 
 t.test('arguments, results and limits', async (t) => {
