@@ -4,7 +4,7 @@
  */
 
 import type { SqlPlan } from '../../core/bundle/plan.ts'
-import { scan } from '../sql/scan.ts'
+import { type Dialect, scan } from '../sql/scan.ts'
 
 const READS = new Set(['SELECT', 'WITH', 'VALUES', 'TABLE', 'FROM', 'SHOW', 'DESCRIBE'])
 /** Also of what a WITH holds, of SELECT … INTO, and of rows that are locked. */
@@ -12,14 +12,21 @@ const WRITES = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE', 'INTO', 'CALL', '
 
 export function isReadOnly({ connection, statements }: SqlPlan): boolean {
   // The embedded database is opened for reading only.
-  return connection === null || statements.every(({ text }) => reads(text))
+  return connection === null || statements.every(({ text }) => DIALECTS.every(readsIn(text)))
 }
 
-function reads(text: string): boolean {
+/** A plan does not say which it is in, and what one takes for a text the other may run. */
+const DIALECTS: readonly Dialect[] = ['postgresql', 'mysql']
+
+function readsIn(text: string): (dialect: Dialect) => boolean {
+  return (dialect) => reads(text, dialect)
+}
+
+function reads(text: string, dialect: Dialect): boolean {
   const words: string[] = []
-  for (const { kind, start, end } of scan(text, 'postgresql')) {
+  for (const { kind, start, end } of scan(text, dialect)) {
     if (kind === 'word') words.push(text.slice(start, end).toUpperCase())
-    if (kind === 'hidden') return false
+    if (kind === 'hidden' || kind === 'unclosed') return false
   }
   const [first] = words
   return first !== undefined && READS.has(first) && !words.some((word) => WRITES.has(word))

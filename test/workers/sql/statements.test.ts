@@ -5,6 +5,7 @@
 
 import t from 'tap'
 import type { ColumnType } from '../../../core/bundle/plan.ts'
+import { isReadOnly } from '../../../workers/forge/sql-effects.ts'
 import { readArguments, utcTimestamp } from '../../../workers/sql/arguments.ts'
 import type { Dialect } from '../../../workers/sql/scan.ts'
 import {
@@ -58,6 +59,23 @@ t.test('parameters go with the ? of all statements, in order', async (t) => {
   t.equal(nativeText('a = ? and b = "?"', 'mysql'), 'a = ? and b = "?"')
   t.ok(changesSession('/* x */ set search_path = a', 'postgresql'))
   t.notOk(changesSession('select 1 -- set', 'postgresql'))
+})
+
+t.test('only what reads in every dialect is run again by itself', (t) => {
+  const readsAll = (text: string) =>
+    isReadOnly({
+      connection: 'crm',
+      statements: [{ text, parameters: [] }],
+      maxRows: 1,
+      commit: false,
+      duckdb: null,
+    })
+  t.ok(readsAll("select 'update' from a -- delete"))
+  t.notOk(readsAll('select a from b for update'))
+  t.notOk(readsAll('with gone as (delete from a returning *) select * from gone'))
+  t.notOk(readsAll("select '\\'', a into outfile '/tmp/a', '\\'' from b"), 'escapes of MySQL')
+  t.notOk(readsAll("with x as (select '\\' /* ' */) delete from a"))
+  t.end()
 })
 
 t.test('faults name the place', async (t) => {
