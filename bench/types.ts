@@ -65,7 +65,8 @@ export async function typesTrial(
     await lineup.node.deploy('types', join(folder, 'v1.zip'))
     return await measureAll({ lineup, machine, options, folder, forestBody: stdout.trim() })
   } catch (error) {
-    const lacking = error instanceof Error ? error.message.slice(0, 1_000) : String(error)
+    const cause = error instanceof Error && error.cause !== undefined ? `: ${error.cause}` : ''
+    const lacking = `${error}${cause}`.slice(0, 1_000)
     return { ...NOTHING, lacking }
   } finally {
     rmSync(folder, { recursive: true, force: true })

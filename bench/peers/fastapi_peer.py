@@ -38,6 +38,7 @@ async def predict(query: Query):
 # Bound here, so that the port is known before uvicorn says anything.
 listener = socket.socket()
 listener.bind(('127.0.0.1', 0))
+listener.listen(1024)
 url = f'http://127.0.0.1:{listener.getsockname()[1]}'
 ready = {'event': 'ready', 'url': url, 'pid': os.getpid()}
 print(json.dumps(ready, separators=(',', ':')), flush=True)
