@@ -3,8 +3,9 @@
  * interpreters, the tools that hold a child within limits, and the folders children need.
  */
 
-import { type ExecFileOptions, execFile } from 'node:child_process'
+import { type ExecFileException, type ExecFileOptions, execFile } from 'node:child_process'
 import { isAbsolute } from 'node:path'
+import type { Logger } from '../core/base/logger.ts'
 import type { Config } from '../core/config/config.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'
 import { findProgram } from './bundle/child-limits.ts'
@@ -69,22 +70,46 @@ export function runtimeSettings(sources: RuntimeSources): RuntimeSettings {
   }
 }
 
+export interface ProbeOptions {
+  /** What the operator has named: only of these it is a fault when they do not run. */
+  readonly named?: Pick<Config, 'python' | 'rscript'>
+  readonly limitMs?: number
+}
+
 /** Asks the interpreters for their versions; nothing waits for it, and none has to be there. */
 export class RuntimeProbe {
+  readonly #named: Pick<Config, 'python' | 'rscript'>
   #view: RuntimesView
+  #causes: readonly string[] = []
   /** Settles when both have answered, or have had their time. */
   readonly done: Promise<void>
 
-  constructor(settings: RuntimeSettings, limitMs = PROBE_MS) {
+  constructor(settings: RuntimeSettings, options: ProbeOptions = {}) {
+    const { named = { python: null, rscript: null }, limitMs = PROBE_MS } = options
     const unasked = (path: string | null) => (path === null ? null : { path, version: null })
     const { python, rscript, connections } = settings
     const names = connections.map(({ name }) => name)
+    this.#named = named
     this.#view = { python: unasked(python), r: unasked(rscript), connections: names }
     this.done = this.#ask(settings, limitMs)
   }
 
   view(): RuntimesView {
     return this.#view
+  }
+
+  /** Interpreters that the operator has named and that do not run, for health. */
+  causes(): readonly string[] {
+    return this.#causes
+  }
+
+  /** For the log of a start. */
+  async tell(logger: Logger): Promise<void> {
+    await this.done
+    const { python, r, connections } = this.#view
+    const found = { python: python?.version ?? null, r: r?.version ?? null }
+    logger.info({ ...found, connections: connections.length }, 'interpreters and databases')
+    for (const reason of this.#causes) logger.warn({ reason }, 'AN INTERPRETER DOES NOT RUN')
   }
 
   async #ask(settings: RuntimeSettings, limitMs: number): Promise<void> {
@@ -94,18 +119,41 @@ export class RuntimeProbe {
       probe(python, options),
       probe(rscript, options),
     ])
-    this.#view = { ...this.#view, python: foundPython, r: foundR }
+    this.#view = { ...this.#view, python: viewOf(foundPython), r: viewOf(foundR) }
+    this.#causes = [
+      ...causeOf('--python', this.#named.python, foundPython),
+      ...causeOf('--rscript', this.#named.rscript, foundR),
+    ]
   }
 }
 
+/** A program that runs, or a sentence why not. */
+type Found = ProgramView | string
+
+function viewOf(found: Found): ProgramView | null {
+  return typeof found === 'string' ? null : found
+}
+
+function causeOf(flag: string, name: string | null, found: Found): string[] {
+  return name === null || typeof found !== 'string' ? [] : [`${flag} ${name}: ${found}`]
+}
+
 /** `Python 3.11.2`, `Rscript (R) version 4.2.2 (2022-10-31)`: the first number with dots. */
-function probe(path: string | null, options: ExecFileOptions): Promise<ProgramView | null> {
-  if (path === null) return Promise.resolve(null)
+function probe(path: string | null, options: ExecFileOptions): Promise<Found> {
+  if (path === null) return Promise.resolve('there is no such program on the path')
   return new Promise((resolve) => {
     const child = execFile(path, ['--version'], options, (error, stdout, stderr) => {
       const version = /\d+(?:\.\d+)+/.exec(`${stdout} ${stderr}`)?.[0] ?? null
-      resolve(error !== null || version === null ? null : { path, version })
+      if (error !== null) resolve(whyNot(error))
+      else resolve(version === null ? 'it does not say its version' : { path, version })
     })
     child.unref()
   })
+}
+
+function whyNot(error: ExecFileException): string {
+  if (error.code === 'ENOENT') return 'there is no such program'
+  if (error.code === 'EACCES') return 'it cannot be executed'
+  if (error.killed === true) return 'it did not say its version in time'
+  return `it ended with ${error.signal ?? `code ${error.code}`} when asked for its version`
 }

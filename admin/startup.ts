@@ -217,7 +217,9 @@ async function openParts(
   const { store, copies, mayBeOlder: stateIsOlder } = state
   const kept = { store, copies, stateIsOlder }
   const common = { ...kept, home, forge, metrics, logger, keepPreviousMs, drainMs }
-  const found = { certificates, runtimes: new RuntimeProbe(runtimes) }
+  const probe = new RuntimeProbe(runtimes, { named: config })
+  void probe.tell(logger)
+  const found = { certificates, runtimes: probe }
   const operations = await openOperations({ ...common, serving: fleet, ...found })
   opened.onClose(() => operations.close())
   opened.onClose(async () => {

@@ -36,7 +36,7 @@ export interface Context {
   /** Null: without TLS. */
   readonly certificates: Pick<Certificates, 'views' | 'causes'> | null
   /** Null: nobody has looked for interpreters and databases. */
-  readonly runtimes: { view(): RuntimesView } | null
+  readonly runtimes: { view(): RuntimesView; causes(): readonly string[] } | null
   /** Null: nobody keeps copies of the state. */
   readonly copies: { status(): CopyStatus } | null
 }

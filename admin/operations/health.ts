@@ -65,6 +65,7 @@ export function healthView(context: Context): HealthView {
   for (const [id, health] of troubled) causes.push(...health.causes.map((why) => `${id}: ${why}`))
   causes.push(...(context.certificates?.causes() ?? []))
   causes.push(...copyCauses(context))
+  causes.push(...(context.runtimes?.causes() ?? []))
   const tls = context.certificates?.views() ?? {}
   const replaced = Object.values(replacements).reduce((sum, count) => sum + count, 0)
   const allDown = mapped.length > 0 && judged.every(([, { status }]) => status === 'UNHEALTHY')

@@ -64,7 +64,10 @@ t.test('a generation with children is not kept when it is replaced', async (t) =
 t.test('health tells what is down, and what there is', async (t) => {
   const python = { path: '/usr/bin/python3', version: '3.11.2' }
   const view = () => ({ python, r: null, connections: ['crm', 'idle'] })
-  const { operations, serving } = await deployed(t, { runtimes: { view } })
+  const told: string[] = []
+  const { operations, serving } = await deployed(t, {
+    runtimes: { view, causes: () => told },
+  })
   const status = { subject: 'connection crm', up: true, detail: '', busy: 0, size: 8 }
   serving.runtimes.set('s/v1', [status])
   t.match(operations.health(), { status: 'HEALTHY' })
@@ -80,6 +83,8 @@ t.test('health tells what is down, and what there is', async (t) => {
   t.match(health.details.runtimes?.connections, { crm: { up: false } })
   await operations.switchTo(V2, 'me')
   t.match(operations.health(), { status: 'HEALTHY' }, 'nobody calls what needs it')
+  told.push('--python /wrong: there is no such program')
+  t.match(operations.health(), { status: 'DEGRADED', details: { causes: told } })
 })
 
 t.test('versions are asked for once, and not waited for', async (t) => {
@@ -119,13 +124,49 @@ t.test('an interpreter that never answers is no use', async (t) => {
   writeFileSync(path, '#!/bin/sh\nexec sleep 60\n')
   chmodSync(path, 0o700)
   const environment = { PATH: process.env['PATH'] ?? '' }
-  const probe = new RuntimeProbe({ ...NO_RUNTIMES, python: path, environment }, 200)
+  const probe = new RuntimeProbe(
+    { ...NO_RUNTIMES, python: path, environment },
+    {
+      limitMs: 200,
+      named: { python: path, rscript: null },
+    },
+  )
   const startMs = performance.now()
   const alive = setInterval(() => {}, 1_000)
   await probe.done
   clearInterval(alive)
   t.ok(performance.now() - startMs < 5_000)
   t.equal(probe.view().python, null)
+  t.same(probe.causes(), [`--python ${path}: it did not say its version in time`])
+})
+
+t.test('an interpreter that was named and does not run is told', async (t) => {
+  const folder = temporaryDirectory(t)
+  const plain = join(folder, 'plain')
+  writeFileSync(plain, 'no program')
+  const failing = join(folder, 'failing')
+  writeFileSync(failing, '#!/bin/sh\nexit 3\n')
+  chmodSync(failing, 0o700)
+  for (const [python, name, reason] of [
+    [join(folder, 'absent'), join(folder, 'absent'), 'there is no such program'],
+    [null, 'python9', 'there is no such program on the path'],
+    [plain, plain, 'it cannot be executed'],
+    [failing, failing, 'it ended with code 3 when asked for its version'],
+  ] as const) {
+    const settings = { ...NO_RUNTIMES, python }
+    const probe = new RuntimeProbe(settings, { named: { python: name, rscript: null } })
+    const said: unknown[] = []
+    const note = (fields: object, text: string) => void said.push([fields, text])
+    await probe.tell({ debug: note, info: note, warn: note, error: note })
+    const none = { python: null, r: null, connections: 0 }
+    t.same(said, [
+      [none, 'interpreters and databases'],
+      [{ reason: `--python ${name}: ${reason}` }, 'AN INTERPRETER DOES NOT RUN'],
+    ])
+    const unnamed = new RuntimeProbe(settings)
+    await unnamed.done
+    t.same(unnamed.causes(), [], 'the one of the path may be missing')
+  }
 })
 
 t.test('the folder for children is private, empty, and gone at the end', async (t) => {

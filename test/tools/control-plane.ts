@@ -235,7 +235,7 @@ export interface ControlPlaneOptions {
   readonly logger?: Logger
   /** For health. */
   readonly copies?: { status(): CopyStatus }
-  readonly runtimes?: { view(): RuntimesView }
+  readonly runtimes?: { view(): RuntimesView; causes(): readonly string[] }
 }
 
 export function temporaryDirectory(t: { teardown(callback: () => void): void }): string {
