@@ -12,8 +12,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { issue, withoutOpenssl } from '../tools/certificates.ts'
 import { Client } from '../tools/client.ts'
-import { freshHome, startNode } from '../tools/node.ts'
+import { freshHome, readyLine, remaining, startNode, startProcess } from '../tools/node.ts'
 import { whyNoPython } from '../tools/python-endpoints.ts'
+import { until } from '../tools/waiting.ts'
 import { zip } from '../tools/zip-writer.ts'
 
 t.setTimeout(180_000)
@@ -52,6 +53,18 @@ function bundle(variables: object, testQueries: readonly object[] = []): Buffer 
     { name: 'names.csv', data: 'id,name\na,Ann\nb,Ben\n' },
   ])
 }
+
+t.test('what is killed takes its children with it', { skip }, async (t) => {
+  const started = startProcess(t, { env: PYTHON })
+  const { adminKey, home, log, child, ended } = started
+  const ready = await readyLine(started)
+  const client = new Client({ ...ready, adminKey, home, log, stop: () => ended })
+  const before = started.processes().length
+  await client.deploy('own', 'v1', bundle({}))
+  await until(() => started.processes().length >= before + 6)
+  child.kill('SIGKILL')
+  t.same(await remaining(started), [], 'two of each function and a spare are gone')
+})
 
 t.test('a function asks a function and a lookup of its service', { skip }, async (t) => {
   const home = freshHome(t)

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { compiled } from '../../bench/paths.ts'
@@ -89,7 +89,7 @@ export function startProcess(
     stdout: collect(child.stdout),
     log: collect(child.stderr),
     ended: once(child, 'close').then(([code]) => (typeof code === 'number' ? code : -1)),
-    processes: () => processesOf(mark),
+    processes: () => processesOf(mark, home),
   }
   t.teardown(() => tearDown(started))
   return started
@@ -182,16 +182,23 @@ function markOf(home: string): string {
   return mark
 }
 
-function processesOf(mark: string): number[] {
+/**
+ * Those of the node itself, and its children: they have folders of their own below its run
+ * directory, which lies in `mark` where the data directory is too deep for sockets.
+ */
+function processesOf(mark: string, home: string): number[] {
   if (!existsSync('/proc/self/environ')) return []
+  const marks = [`TMPDIR=${mark}\0`, `TMPDIR=${mark}/`, `SWITCHYARD_CHILD=${mark}/`]
+  marks.push(`SWITCHYARD_CHILD=${join(resolve(home), 'run')}/`)
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  return pids.filter((pid) => hasMark(pid, mark)).map(Number)
+  return pids.filter((pid) => hasMark(pid, marks)).map(Number)
 }
 
 /** A process that has ended but was not waited for has an empty environment. */
-function hasMark(pid: string, mark: string): boolean {
+function hasMark(pid: string, marks: readonly string[]): boolean {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`TMPDIR=${mark}\0`)
+    const environment = readFileSync(`/proc/${pid}/environ`, 'utf8')
+    return marks.some((mark) => environment.includes(mark))
   } catch {
     return false
   }
