@@ -61,7 +61,7 @@ t.test('a full disk is told by the forge, with its table', { skip: noDisk ?? fal
     endpoints: [{ id: 'l', type: 'DATASET_LOOKUP', lookups: [{ table: 'people' }] }],
   }
   const name = 'x'.repeat(80)
-  const lines = Array.from({ length: 40_000 }, (_, i) => `${(i * 7_919) % 40_000},${name}`)
+  const lines = Array.from({ length: 60_000 }, (_, i) => `${(i * 7_919) % 60_000},${name}`)
   const entries = [
     { name: 'service.json', data: JSON.stringify(manifest) },
     { name: 'people.csv', data: `id,name\n${lines.join('\n')}\n` },
