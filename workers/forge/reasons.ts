@@ -4,15 +4,15 @@
  */
 
 import { messageOf } from '../../core/base/errors.ts'
+import { withoutPaths } from '../messages.ts'
 
 const REASON_MAX = 400
 
 /** Source file, line and C++ signature of where the runtime threw; the file may be cut already. */
 const SOURCE_PLACE =
-  /(?:\S*onnxruntime_src\/\S+|…) (?:[^\s()]+ )*?onnxruntime::[^\n]*?\)(?: const)?(?=[ ,:\n]|$)/g
+  /(?:\S*onnxruntime_src\/\S+|…\S*) (?:[^\s()]+ )*?onnxruntime::[^\n]*?\)(?: const)?(?=[ ,:\n]|$)/g
 const FAILED_NODE =
   /Non-zero status code returned while running (\S+) node\. Name:'[^']*' Status Message: /g
-const ABSOLUTE_PATH = /(?<![\w.])(?:\/[^\s/'":,]+){2,}/g
 
 /** What skl2onnx makes of a table with columns of float64 beside encoded texts. */
 const MIXED_FLOATS =
@@ -20,13 +20,11 @@ const MIXED_FLOATS =
 const ONE_FLOAT = 'It mixes float32 and float64: export it with all number inputs as float32'
 
 export function shortReason(thrown: unknown): string {
-  const line = messageOf(thrown)
+  const said = messageOf(thrown)
     .replace(/^Load model from .*? failed: ?/s, '')
     .replace(FAILED_NODE, '$1 node: ')
     .replace(SOURCE_PLACE, '')
-    .replace(ABSOLUTE_PATH, '…')
-    .replace(/\s+/g, ' ')
-    .trim()
+  const line = withoutPaths(said).replace(/\s+/g, ' ').trim()
   return line.length > REASON_MAX ? `${line.slice(0, REASON_MAX - 1)}…` : line
 }
 

@@ -12,11 +12,6 @@ export type ResultEncoder = (row: number) => string
 /** The outputs do not fit the number of rows: the answers could not be told apart. */
 class ShapeMismatch extends Error {}
 
-export function ignoredResult(detail: string): string {
-  const reason = `"ignoreReason":"IGNORED_BY_MODEL","ignoreDetail":${JSON.stringify(detail)}`
-  return `{"ignored":true,${reason}}`
-}
-
 /** Names of the outputs that the answers need; nothing else is fetched. */
 export function fetchesOf(plan: PredictionPlan): string[] {
   const names = [plan.label, plan.probabilities, plan.value]

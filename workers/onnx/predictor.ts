@@ -8,15 +8,15 @@
 import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
-import { isObject } from '../../core/base/json.ts'
 import type { OnnxEndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
-import { LIMITS } from '../../core/config/limits.ts'
 import { type Parsed, parseBodies } from '../bodies.ts'
 import type { Enricher } from '../lookup/enrich.ts'
-import { rowReason } from '../lookup/reasons.ts'
-import type { FeatureMap } from '../predictions/values.ts'
+import { shown } from '../messages.ts'
+import { envelopeTail, milliseconds } from '../predictions/envelope.ts'
+import { type Features, featuresOf, itemsOf } from '../predictions/requests.ts'
+import { ignoredRow, rowInPlace } from '../predictions/results.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
-import { answerMaker, fetchesOf, ignoredResult, type ResultEncoder } from './answers.ts'
+import { answerMaker, fetchesOf, type ResultEncoder } from './answers.ts'
 import { Columns } from './columns.ts'
 import { type Model, openModel } from './session.ts'
 import { decodeTensors, encodeTensors, TensorRefused } from './tensors.ts'
@@ -67,9 +67,7 @@ export class Predictor {
     this.#columns = new Columns(plan.prediction, this.#rowsMax)
     this.#fetches = fetchesOf(plan.prediction)
     this.#encoderOf = answerMaker(plan.prediction)
-    const { serviceId, generationId: serviceGeneration } = generation
-    const context = { serviceId, endpointId: plan.id, serviceGeneration }
-    this.#tail = `},"apiContext":${JSON.stringify(context)}}`
+    this.#tail = envelopeTail(plan, generation)
     this.#timeoutMs = plan.timeoutMs
   }
 
@@ -137,7 +135,9 @@ export class Predictor {
         continue
       }
       const results = await this.#rows(items.map(featuresOf))
-      answers.push(results.map(inPlace).join(','))
+      answers.push(
+        results.map((row) => (typeof row === 'string' ? row : rowInPlace(row))).join(','),
+      )
     }
     return answers
   }
@@ -203,7 +203,7 @@ export class Predictor {
     }
     const problem = this.#columns.fill(row.features, at)
     if (problem === null) return null
-    if (problem.kind === 'ignore') return ignoredResult(problem.detail)
+    if (problem.kind === 'ignore') return ignoredRow(problem.detail)
     return { index, code: 'ERR_FEATURE_INVALID', detail: problem.detail }
   }
 
@@ -264,52 +264,10 @@ export class Predictor {
   }
 }
 
-type Features =
-  | { readonly kind: 'features'; readonly features: FeatureMap }
-  | { readonly kind: 'refused'; readonly reason: string }
-
-function featuresOf(body: unknown): Features {
-  if (!isObject(body)) return refused('it must be an object such as {"features": {…}}')
-  const features = Object.hasOwn(body, 'features') ? body['features'] : undefined
-  if (features === undefined) return refused('"features" is missing')
-  if (!isObject(features)) return refused('"features" must be an object, name to value')
-  return { kind: 'features', features }
-}
-
-function itemsOf(body: unknown): readonly unknown[] | Extract<Features, { kind: 'refused' }> {
-  const items = isObject(body) && Object.hasOwn(body, 'items') ? body['items'] : undefined
-  if (!Array.isArray(items)) return refused('"items" must be an array of {"features": {…}}')
-  if (items.length > LIMITS.multiRowsMax) {
-    return refused(`"items" has ${items.length} rows, at most ${LIMITS.multiRowsMax} are allowed`)
-  }
-  return items
-}
-
-function refused(reason: string) {
-  return { kind: 'refused', reason } as const
-}
-
 function bodyInvalid(index: number, detail: string): RowFailure {
   return { index, code: 'ERR_BODY_INVALID', detail }
 }
 
-/** A row of predict-multi that failed keeps its place and says why. */
-function inPlace(result: RowResult): string {
-  if (typeof result === 'string') return result
-  const reason = result.code === 'ERR_INFERENCE' ? 'IGNORED_BY_MODEL' : rowReason(result.code)
-  const error = { code: result.code, message: result.detail }
-  return `{"ignored":true,"ignoreReason":"${reason}","error":${JSON.stringify(error)}}`
-}
-
-/** ONNX Runtime's messages may name files of this machine; what follows a slash is cut. */
 function inferenceFailure(index: number, error: unknown): RowFailure {
-  const detail = messageOf(error)
-    .replace(/(?:\/[^\s/'"]+){2,}/g, '…')
-    .slice(0, 500)
-  return { index, code: 'ERR_INFERENCE', detail }
-}
-
-/** To the microsecond. */
-function milliseconds(ms: number): string {
-  return String(Math.round(ms * 1_000) / 1_000)
+  return { index, code: 'ERR_INFERENCE', detail: shown(messageOf(error)) }
 }

@@ -11,12 +11,17 @@ import { nowMs } from '../../core/base/clock.ts'
 import type { ErrorCode } from '../../core/base/errors.ts'
 import type { CustomPredictionPlan, EndpointPlan } from '../../core/bundle/plan.ts'
 import { type Parsed, parseBodies } from '../bodies.ts'
-import { rowReason } from '../lookup/reasons.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
 import { endOfWaiting, envelopeTail, milliseconds, timingHead } from './envelope.ts'
 import { type CheckedRow, featureRules } from './features.ts'
 import { type Features, featuresOf, itemsOf } from './requests.ts'
-import { type CustomRow, type CustomRowEncoder, customRowEncoder, ignoredRow } from './results.ts'
+import {
+  type CustomRow,
+  type CustomRowEncoder,
+  customRowEncoder,
+  ignoredRow,
+  rowInPlace,
+} from './results.ts'
 import type { FeatureMap } from './values.ts'
 
 export interface CodeFailure {
@@ -145,7 +150,9 @@ export class CustomPredictor {
       }
       const results = await this.#rows(items.map(featuresOf), run)
       const final = results.find((result) => typeof result !== 'string' && FINAL.has(result.code))
-      answers.push(final ?? results.map(inPlace).join(','))
+      answers.push(
+        final ?? results.map((row) => (typeof row === 'string' ? row : rowInPlace(row))).join(','),
+      )
     }
     return answers
   }
@@ -225,13 +232,4 @@ export class CustomPredictor {
 
 function answerInvalid(detail: string): CodeFailure {
   return { kind: 'failed', code: 'ERR_ANSWER_INVALID', detail }
-}
-
-/** A row of predict-multi that failed keeps its place and says why. */
-function inPlace(result: RowResult): string {
-  if (typeof result === 'string') return result
-  const isOfCode = result.code === 'ERR_CODE_RAISED' || result.code === 'ERR_ANSWER_INVALID'
-  const reason = isOfCode ? 'IGNORED_BY_MODEL' : rowReason(result.code)
-  const error = { code: result.code, message: result.detail }
-  return `{"ignored":true,"ignoreReason":"${reason}","error":${JSON.stringify(error)}}`
 }

@@ -3,7 +3,10 @@
  * the same as of an ONNX model, and `customKeys` for what the code adds.
  */
 
+import type { ErrorCode } from '../../core/base/errors.ts'
 import type { CustomPredictionPlan } from '../../core/bundle/plan.ts'
+import { rowReason } from '../lookup/reasons.ts'
+import type { RowFailure } from '../protocol.ts'
 import { quoted } from './values.ts'
 
 /** What the code said of one row, once its own language is taken off. */
@@ -29,6 +32,19 @@ const NOT_PREDICTED = 'the code gave no prediction'
 export function ignoredRow(detail: string): string {
   const reason = `"ignoreReason":"IGNORED_BY_MODEL","ignoreDetail":${JSON.stringify(detail)}`
   return `{"ignored":true,${reason}}`
+}
+
+const OF_MODEL: ReadonlySet<ErrorCode> = new Set([
+  'ERR_ANSWER_INVALID',
+  'ERR_CODE_RAISED',
+  'ERR_INFERENCE',
+])
+
+/** A row of predict-multi that failed keeps its place and says why. */
+export function rowInPlace({ code, detail }: Pick<RowFailure, 'code' | 'detail'>): string {
+  const reason = OF_MODEL.has(code) ? 'IGNORED_BY_MODEL' : rowReason(code)
+  const error = { code, message: detail }
+  return `{"ignored":true,"ignoreReason":"${reason}","error":${JSON.stringify(error)}}`
 }
 
 /** Made once per endpoint. */

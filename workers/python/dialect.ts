@@ -12,6 +12,7 @@ import { LIMITS } from '../../core/config/limits.ts'
 import type { RunningChild } from '../children/child-host.ts'
 import { FrameChannel } from '../children/frames.ts'
 import type { Dialect, Opening, Session } from '../children/member.ts'
+import { shown } from '../messages.ts'
 import type { RuntimeContext } from '../runtime.ts'
 
 export interface PythonCall {
@@ -151,7 +152,7 @@ function replyOf({ header, body }: Frame): PythonReply {
   if (error !== undefined) {
     const code = [...CODES].find((known): known is ErrorCode => known === error)
     if (code === undefined) throw new AppError('ERR_ANSWER_INVALID', 'its answer is unknown')
-    const detail = publicText(String(message))
+    const detail = shown(String(message))
     return { kind: 'failed', code, detail, status: typeof status === 'number' ? status : null }
   }
   const codeUs = typeof us === 'number' ? us : 0
@@ -165,11 +166,6 @@ function customOf(raw: unknown): CustomResponse {
     status: typeof status === 'number' ? status : Number.NaN,
     headers: pairs.map((pair) => [String(pair?.[0]), String(pair?.[1])] as const),
   }
-}
-
-/** Callers are told what went wrong, not where files lie on this machine. */
-export function publicText(text: string): string {
-  return text.replace(/(?<![\w./-])(?:\/[^\s/'"]+){2,}/g, '…').slice(0, 500)
 }
 
 function refusal(plan: PythonEndpointPlan, header: Frame['header'], python: string): AppError {

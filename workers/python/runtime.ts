@@ -1,14 +1,15 @@
 /** PYTHON_FUNCTION and CUSTOM_PREDICTION: a crew of Python children behind one endpoint. */
 
 import { nowMs } from '../../core/base/clock.ts'
-import { AppError, toAppError } from '../../core/base/errors.ts'
+import { AppError } from '../../core/base/errors.ts'
 import type { PythonEndpointPlan } from '../../core/bundle/plan.ts'
 import { Crew } from '../children/crew.ts'
 import type { Session } from '../children/member.ts'
-import type { Enricher } from '../lookup/enrich.ts'
 import { CustomPredictor, type Enrich } from '../predictions/custom.ts'
+import { enricherOf } from '../predictions/enricher.ts'
 import type { BatchJob, RequestFacts, RowFailure, WorkerOutcome } from '../protocol.ts'
 import type { OpenRuntime, RuntimeContext } from '../runtime.ts'
+import { warmChild } from '../warm-up.ts'
 import { type PythonCall, type PythonReply, pythonDialect } from './dialect.ts'
 import { ensureEnvironment } from './environment.ts'
 import { FunctionRunner, type RunCall } from './functions.ts'
@@ -31,7 +32,8 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
   if (children === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
   const enricher = await enricherOf(plan, context)
   const parts: Parts = { plan, context, enrich: enricher?.run ?? null }
-  const warmUp = (session: Session<PythonCall, PythonReply>) => warm(parts, session)
+  const warmUp = (session: Session<PythonCall, PythonReply>) =>
+    warmChild(plan.warmUp, session, (call) => runner(parts, call))
   const crew = await Crew.start({
     subject: `endpoint ${plan.id}`,
     size: plan.python.children ?? settings.children,
@@ -50,16 +52,6 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
   }
   const run = runner(parts, (call, deadlineMs) => crew.run(call, { deadlineMs }))
   return { run, release, program: crew.program }
-}
-
-/** Only with look-ups: what reads tables is native code that others need not load. */
-async function enricherOf(
-  { enrich }: PythonEndpointPlan,
-  context: RuntimeContext,
-): Promise<Enricher | null> {
-  if (enrich === undefined) return null
-  const { openEnricher } = await import('../lookup/enrich.ts')
-  return openEnricher(enrich, context)
 }
 
 async function interpreterOf(plan: PythonEndpointPlan, context: RuntimeContext): Promise<string> {
@@ -132,25 +124,4 @@ function single(job: BatchJob, index: number): BatchJob {
     ends: Uint32Array.of(bytes.length),
     waitUs: job.waitUs.slice(index, index + 1),
   }
-}
-
-/** First calls are slow; a body that worked in the forge is answered before a caller waits. */
-async function warm(parts: Parts, session: Session<PythonCall, PythonReply>): Promise<void> {
-  const [body] = parts.plan.warmUp
-  if (body === undefined) return
-  let failure: unknown = null
-  const call: RunCall = async (one) => {
-    try {
-      return await session.call(one)
-    } catch (error) {
-      failure = error
-      throw error
-    }
-  }
-  const bytes = new TextEncoder().encode(body)
-  const ends = Uint32Array.of(bytes.length)
-  const job = { endpoint: 0, verb: 'single', bytes, ends, waitUs: Uint32Array.of(0) } as const
-  await runner(parts, call)(job)
-  // An answer that is an error is an answer; a child that is lost is none.
-  if (failure !== null) throw toAppError(failure)
 }

@@ -1,14 +1,16 @@
 /** R endpoints: a crew of Rscript processes behind the same interface as every other runtime. */
 
 import { nowMs } from '../../core/base/clock.ts'
-import { AppError, toAppError } from '../../core/base/errors.ts'
+import { AppError } from '../../core/base/errors.ts'
 import type { REndpointPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { Crew } from '../children/crew.ts'
 import type { Enricher } from '../lookup/enrich.ts'
 import { CustomPredictor } from '../predictions/custom.ts'
+import { enricherOf } from '../predictions/enricher.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'
 import type { OpenRuntime, RuntimeContext } from '../runtime.ts'
+import { warmChild } from '../warm-up.ts'
 import { type RCall, type RReply, type RSession, rDialect } from './dialect.ts'
 import { type CallR, functionRunner } from './functions.ts'
 import { Listener } from './listener.ts'
@@ -28,9 +30,12 @@ export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
   if (context.settings.rscript === null) {
     throw new AppError('ERR_INTERPRETER_MISSING', HOW_TO_INSTALL)
   }
-  const enricher = await enricherOf(plan, context)
-  const parts = { plan, context, enricher }
   const listener = await Listener.open()
+  const enricher = await enricherOf(plan, context).catch(async (error: unknown) => {
+    await listener.close()
+    throw error
+  })
+  const parts = { plan, context, enricher }
   const crew = await startCrew(parts, context.settings.rscript, listener).catch(
     async (error: unknown) => {
       await listener.close()
@@ -49,16 +54,6 @@ export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
   }
 }
 
-/** Only with look-ups: what reads tables is native code that others need not load. */
-async function enricherOf(
-  { enrich }: REndpointPlan,
-  context: RuntimeContext,
-): Promise<Enricher | null> {
-  if (enrich === undefined) return null
-  const { openEnricher } = await import('../lookup/enrich.ts')
-  return openEnricher(enrich, context)
-}
-
 async function startCrew(
   parts: Parts,
   rscript: string,
@@ -67,7 +62,8 @@ async function startCrew(
   const { plan, context } = parts
   const { children: host, spares, settings, log, report } = context
   if (host === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
-  const warmUp = (session: RSession): Promise<void> => warm(parts, session)
+  const warmUp = (session: RSession): Promise<void> =>
+    warmChild(plan.warmUp, session, (call) => runner(parts, call))
   return Crew.start<RCall, RReply>({
     subject: `endpoint ${plan.id}`,
     size: plan.r.children ?? settings.children,
@@ -96,25 +92,4 @@ function runner(
     call: rowCaller(call),
   })
   return (job) => predictor.run(job)
-}
-
-/** First calls are slow; a body that worked in the forge is answered before a caller waits. */
-async function warm(parts: Parts, session: RSession): Promise<void> {
-  const [body] = parts.plan.warmUp
-  if (body === undefined) return
-  let failure: unknown = null
-  const call: CallR = async (rows) => {
-    try {
-      return await session.call(rows)
-    } catch (error) {
-      failure = error
-      throw error
-    }
-  }
-  const bytes = new TextEncoder().encode(body)
-  const ends = Uint32Array.of(bytes.length)
-  const job = { endpoint: 0, verb: 'single', bytes, ends, waitUs: Uint32Array.of(0) } as const
-  await runner(parts, call)(job)
-  // An answer that is an error is an answer; a child that is lost is none.
-  if (failure !== null) throw toAppError(failure)
 }

@@ -7,7 +7,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import t from 'tap'
-import { publicText } from '../../../workers/python/dialect.ts'
+import { shown } from '../../../workers/messages.ts'
 import { functionPlan, pythonPlace, whyNoPython } from '../../tools/python-endpoints.ts'
 
 const skip = whyNoPython()
@@ -273,9 +273,9 @@ t.test('what the code raises', { skip }, async (t) => {
 })
 
 t.test('texts for callers name no path', async (t) => {
-  t.equal(publicText('at /a/b/c.py x'), 'at … x')
-  t.equal(publicText('open:/etc/x/y'), 'open:…')
-  t.equal(publicText('1/2, a/b/c, http://h/x/y'), '1/2, a/b/c, http://h/x/y')
+  t.equal(shown('at /a/b/c.py x'), 'at … x')
+  t.equal(shown('open:/etc/x/y'), 'open:…')
+  t.equal(shown('1/2, a/b/c, http://h/x/y'), '1/2, a/b/c, http://h/x/y')
 })
 
 t.test('custom HTTP answers, metadata, variables', { skip }, async (t) => {
