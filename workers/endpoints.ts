@@ -7,8 +7,7 @@ import { shortReason } from './forge/reasons.ts'
 import { openRuntime } from './open-runtime.ts'
 import type { RowFailure, WorkerOutcome, WorkerSetup } from './protocol.ts'
 import type { Runtime, RuntimeContext } from './runtime.ts'
-
-const encoder = new TextEncoder()
+import { jobOf } from './warm-up.ts'
 
 /**
  * What a body that worked in the forge may fail with although the endpoint is as good as it was:
@@ -38,18 +37,22 @@ export async function openEndpoints(
       const runtime = await open(plan, context)
       opened.set(index, runtime)
       for (const body of plan.warmUp) {
-        judge(plan, context, await runOnce(runtime, index, body))
+        judge(plan, context, await runtime.run(jobOf(body, index)))
       }
     }
     return opened
   } catch (error) {
-    await releaseEndpoints(opened)
+    // Why they could not be opened matters more than what went wrong afterwards.
+    await releaseEndpoints(opened).catch(() => {})
     throw error
   }
 }
 
+/** All of them, also where one fails; rejects with why the first did. */
 export async function releaseEndpoints(endpoints: Endpoints): Promise<void> {
-  await Promise.all([...endpoints.values()].map((runtime) => runtime.release()))
+  const ends = await Promise.allSettled([...endpoints.values()].map((one) => one.release()))
+  const failed = ends.find((end) => end.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
 
 async function open(plan: EndpointPlan, context: RuntimeContext): Promise<Runtime> {
@@ -58,13 +61,6 @@ async function open(plan: EndpointPlan, context: RuntimeContext): Promise<Runtim
   } catch (error) {
     throw new AppError('ERR_LOAD_FAILED', `endpoint ${plan.id}: ${shortReason(error)}`)
   }
-}
-
-/** The first runs of a model cost page faults and compilation; no caller shall pay for them. */
-function runOnce(runtime: Runtime, endpoint: number, body: string): Promise<WorkerOutcome> {
-  const bytes = encoder.encode(body)
-  const ends = Uint32Array.of(bytes.length)
-  return runtime.run({ endpoint, verb: 'single', bytes, ends, waitUs: new Uint32Array(1) })
 }
 
 function judge(plan: EndpointPlan, { log }: RuntimeContext, outcome: WorkerOutcome): void {

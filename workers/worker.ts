@@ -76,8 +76,8 @@ async function release(): Promise<WorkerOutcome> {
   const held = loaded
   loaded = null
   if (held !== null) {
-    await releaseEndpoints(held.endpoints)
-    await held.surroundings.close()
+    // Children and the port go also where a model cannot be released.
+    await releaseEndpoints(held.endpoints).finally(() => held.surroundings.close())
   }
   return { kind: 'released' }
 }
