@@ -15,7 +15,7 @@ const PATH_BYTES_MAX = 78
 export interface RunDirectory {
   readonly path: string
   /** When no child is left. */
-  remove(): void
+  discard(): void
 }
 
 /** Below the data directory, which is locked by now; where that lies too deep, elsewhere. */
@@ -25,10 +25,10 @@ export function openRunDirectory(home: string): RunDirectory {
   if (Buffer.byteLength(path) > PATH_BYTES_MAX) {
     // Made 0700 and under a name that nobody can have guessed.
     const short = mkdtempSync(join(tmpdir(), 'switchyard-'))
-    return { path: short, remove: () => rmSync(short, { recursive: true, force: true }) }
+    return { path: short, discard: () => rmSync(short, { recursive: true, force: true }) }
   }
   mkdirSync(path, { mode: 0o700 })
   // Whatever the umask was: others see neither what children write nor their sockets.
   chmodSync(path, 0o700)
-  return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
+  return { path, discard: () => rmSync(path, { recursive: true, force: true }) }
 }

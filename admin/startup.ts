@@ -197,7 +197,7 @@ async function openParts(
   const port = config.port === 0 ? await pickPort(config.host) : config.port
   const metrics = new MetricsStore()
   const run = openRunDirectory(home.root)
-  opened.onClose(() => run.remove())
+  opened.onClose(() => run.discard())
   const { env } = options.forge
   const queryUrl = urlOf(config.tlsCert !== null, config.host, port)
   const runtimes = runtimeSettings({ config, home, runDirectory: run.path, env, queryUrl })

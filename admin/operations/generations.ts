@@ -6,6 +6,7 @@ import { hasChildren } from '../../core/bundle/kinds.ts'
 import { exists } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
+import { removeUnusedEnvironments } from './environments.ts'
 
 export async function preloadGeneration(context: Context, ref: GenerationRef): Promise<void> {
   const { catalog, publisher } = context
@@ -72,6 +73,7 @@ export async function deleteGeneration(
     context.serving.pardon(serviceId, generationId)
     await discardFiles(context, ref)
   })
+  await removeUnusedEnvironments(context)
 }
 
 async function removeRow(context: Context, record: GenerationRecord, actor: string): Promise<void> {

@@ -112,13 +112,15 @@ function tidyUp(context: Context): Promise<void> {
   return keys.saveKeyUse(context)
 }
 
+function keepUp(context: Context): void {
+  void tidyUp(context)
+  // Those of refused imports, and of what was deleted while another import was under way.
+  void removeUnusedEnvironments(context)
+}
+
 function createOperations(context: Context, check: ContentCheck) {
   const { catalog, publisher } = context
-  const upkeep = setInterval(() => {
-    void tidyUp(context)
-    // Those of refused imports, and of what was deleted while another import was under way.
-    void removeUnusedEnvironments(context)
-  }, UPKEEP_EVERY_MS)
+  const upkeep = setInterval(() => keepUp(context), UPKEEP_EVERY_MS)
   upkeep.unref()
   return {
     /** Sends the desired state as it is; returns its revision. */
@@ -147,10 +149,7 @@ function createOperations(context: Context, check: ContentCheck) {
     getService: (id: string) => views.serviceView(context, catalog.service(id)),
     createService: async (id: string, actor: string) =>
       views.serviceSummaryView(context, await services.createService(context, id, actor)),
-    deleteService: async (id: string, actor: string) => {
-      await services.deleteService(context, id, actor)
-      await removeUnusedEnvironments(context)
-    },
+    deleteService: (id: string, actor: string) => services.deleteService(context, id, actor),
     enableService: (id: string, actor: string) => services.enableService(context, id, actor),
     disableService: (id: string, actor: string) => services.disableService(context, id, actor),
 
@@ -161,10 +160,8 @@ function createOperations(context: Context, check: ContentCheck) {
     uploadGeneration: async (upload: Incoming) =>
       views.generationSummaryView(context, await uploadGeneration(context, upload)),
     imports: context.imports,
-    deleteGeneration: async (ref: GenerationRef, actor: string) => {
-      await generations.deleteGeneration(context, ref, actor)
-      await removeUnusedEnvironments(context)
-    },
+    deleteGeneration: (ref: GenerationRef, actor: string) =>
+      generations.deleteGeneration(context, ref, actor),
     preloadGeneration: (ref: GenerationRef) => generations.preloadGeneration(context, ref),
     unloadGeneration: (ref: GenerationRef) => generations.unloadGeneration(context, ref),
     switchTo: (ref: GenerationRef, actor: string) => generations.switchTo(context, ref, actor),

@@ -7,6 +7,7 @@ import { type GenerationRef, ID_RULE, isServiceId } from '../../core/base/ids.ts
 import { exists } from '../store/files.ts'
 import type { ServiceRecord, StateRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
+import { removeUnusedEnvironments } from './environments.ts'
 import { keepWarm } from './generations.ts'
 
 export async function createService(
@@ -85,6 +86,7 @@ export async function deleteService(
     await discardFolder(context, serviceId)
     await publisher.apply()
   })
+  await removeUnusedEnvironments(context)
 }
 
 async function setEnabled(

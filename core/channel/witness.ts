@@ -1,7 +1,8 @@
 /**
  * The witness: a small file that says which endpoints were inside a run of native code when a
- * serving process died; what only waited for a child or a database is not in it. A crash inside a model leaves no message behind; what the process wrote to a file before it
- * stays with the system, so control can read afterwards who was running.
+ * serving process died; what only waited for a child or a database is not in it. A crash inside a
+ * model leaves no message behind; what the process wrote to a file before it stays with the system,
+ * so control can read afterwards who was running.
  *
  * Format: WITNESS_RECORDS records of WITNESS_RECORD_BYTES bytes, ASCII, each a line, so that a
  * person can read it too: "service/generation/endpoint", filled up with spaces, and a line feed. A

@@ -89,8 +89,8 @@ export interface LaneOptions {
    */
   readonly permit: boolean
   /**
-   * Its runs are native code of this process, which can end it: the witness is told of them. Of
-   * what waits it is not: it may be anywhere in its wait when the process ends, and is not to blame.
+   * Its runs are native code of this process, which can end it: the witness is told of them, and
+   * not of what merely waits when the process ends.
    */
   readonly witnessed: boolean
   /** Each request brings along its headers, path and query: the endpoint looks at them. */

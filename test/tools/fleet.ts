@@ -60,7 +60,7 @@ const handlers = {
         threads: 1, threadsLost: lost ? 1 : 0,
         loadMs: generationId === 'ok' ? 1 : null,
         queued: 0, running: 0,
-        stoppedEndpoints: [], hangs: lost ? { e: 1 } : {},
+        runtimes: [], stoppedEndpoints: [], hangs: lost ? { e: 1 } : {},
       }))
       last = { revision: state.revision, connections: 2, generations }
       observe()
