@@ -5,6 +5,9 @@
 
 import { createHash } from 'node:crypto'
 
+/** Folder below a generation's directory for what the forge makes; no bundle may have one. */
+export const MADE_FOLDER = '.switchyard'
+
 export interface ContentFile {
   /** Relative, with forward slashes. */
   readonly path: string

@@ -3,6 +3,7 @@
  * name than the one that its author sees, and every repair so far had a way around it.
  */
 
+import { MADE_FOLDER } from '../../core/bundle/content.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 
 const CONTROL = /\p{Cc}|[\u2028\u2029]/u
@@ -46,6 +47,9 @@ export function nameFaults(name: string): string[] {
   if (!name.startsWith('/') && segments.includes(''))
     reasons.push('the path holds an empty segment')
   if (segments.some(endsBadly)) reasons.push('a segment ends with a dot or a space')
+  // In whatever case: two names that differ in it only are one on some file systems.
+  if (segments[0]?.toLowerCase() === MADE_FOLDER)
+    reasons.push(`${MADE_FOLDER} is the folder of what the node makes`)
   return [...reasons, ...lengthFaults(path, segments)]
 }
 

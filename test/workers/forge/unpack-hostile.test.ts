@@ -34,6 +34,8 @@ t.test('names that lead elsewhere, or look like others, are refused', async (t) 
     ['/', /empty/],
     ['.', /"\." segment/],
     ['..', /leads upwards/],
+    ['.switchyard/tables/a/data.mdb', /folder of what the node makes/],
+    ['.Switchyard', /folder of what the node makes/],
     ['a./b', /ends with a dot or a space/],
     ['a ', /ends with a dot or a space/],
     ['a\0b', /control character/],
