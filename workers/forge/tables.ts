@@ -138,8 +138,8 @@ class Made implements MadeTables {
       this.duckdb = await buildDuckdb(manifest.tables ?? [], directory)
       this.made.push(this.duckdb)
     } catch (error) {
-      this.refusals.push(refusal(error, 'tables'))
-      this.missing.add('')
+      const { code, faults } = noSpace(error) ? fullDisk(error) : refusal(error, 'tables')
+      this.#refuse('', code, faults)
     }
   }
 
@@ -169,6 +169,11 @@ class Made implements MadeTables {
     // Where that is not allowed the table may fit all the same.
     await promisify(execFile)(prlimit, args).catch(() => {})
   }
+}
+
+function fullDisk(error: unknown): Pick<EndpointRefused, 'code' | 'faults'> {
+  const reason = `they do not fit as a database: ${shortReason(error)}`
+  return { code: 'ERR_DISK_FULL', faults: [{ path: 'tables', reason }] }
 }
 
 /** Of the address space; without a limit, or where none is told, there is always room. */

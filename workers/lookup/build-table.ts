@@ -8,6 +8,7 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Fault } from '../../core/base/errors.ts'
+import { MADE_FOLDER } from '../../core/bundle/content.ts'
 import type { ColumnPlan, TablePlan } from '../../core/bundle/plan.ts'
 import type { ManifestTable } from '../../core/bundle/table-schema.ts'
 import type { RowBatch } from './csv.ts'
@@ -40,7 +41,7 @@ export type BuiltTable =
 const FAULTS_MAX = 20
 
 /** Folder of the environments, below the generation's directory. */
-const TABLES = '.switchyard/tables'
+const TABLES = `${MADE_FOLDER}/tables`
 
 /** A table with a file; what is wrong with the file is told, what the machine lacks is thrown. */
 export async function buildTable(
@@ -74,7 +75,7 @@ export async function buildTable(
       await opened.close()
     }
   } catch (error) {
-    const refusal = fileRefusal(error, file)
+    const refusal = fileRefusal(error)
     if (refusal === null) throw error
     return faulty([refusal])
   }

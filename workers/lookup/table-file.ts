@@ -17,7 +17,7 @@ export type OpenedFile =
     }
   | { readonly kind: 'refused'; readonly reasons: readonly string[] }
 
-/** Throws CsvRefused, or what DuckDB says of the file. */
+/** Throws CsvRefused or ParquetRefused; so do its rows. */
 export async function openTableFile(path: string, table: ManifestTable): Promise<OpenedFile> {
   const totalBytes = (await stat(path)).size
   const isParquet = path.toLowerCase().endsWith('.parquet')
@@ -99,7 +99,7 @@ async function openParquetFile(
   totalBytes: number,
 ): Promise<OpenedFile> {
   const { openParquet } = await import('../sql/parquet.ts')
-  const file = await openParquet(path)
+  const file = await openParquet(path).catch(refuseParquet)
   const names = file.columns.map(({ name }) => name)
   const wanted = new Set([...(table.key ?? []), ...Object.keys(table.columns ?? {})])
   const reasons = [...headerFaults(names), ...tableFaults(table, names)]
@@ -117,7 +117,7 @@ async function openParquetFile(
   )
   const columns = kept.map(({ name, type }) => ({ name, type }))
   const indexes = kept.map(({ index }) => index)
-  const rows = parquetBatches(file.rows(), indexes, totalBytes)
+  const rows = parquetBatches(readable(file.rows()), indexes, totalBytes)
   return { kind: 'opened', columns, totalBytes, rows, close: async () => file.close() }
 }
 
@@ -139,13 +139,27 @@ async function* parquetBatches(
   }
 }
 
-/** A sentence when the file itself is wrong; null: it is something else. */
-export function fileRefusal(error: unknown, file: string): string | null {
-  if (error instanceof CsvRefused) return error.message
+/** The file cannot be read as Parquet. */
+class ParquetRefused extends Error {}
+
+function refuseParquet(error: unknown): never {
   // DuckDB names the path of this machine.
-  if (!file.toLowerCase().endsWith('.parquet')) return null
   const reason = messageOf(error).replace(/(?:\/[^\s/'"]+){2,}/g, '…')
-  return `cannot be read as Parquet: ${reason.slice(0, 300)}`
+  throw new ParquetRefused(`cannot be read as Parquet: ${reason.slice(0, 300)}`)
+}
+
+/** What goes wrong in here is the reading: what becomes of the rows is not. */
+async function* readable<Batch>(batches: AsyncIterable<Batch>): AsyncGenerator<Batch> {
+  try {
+    yield* batches
+  } catch (error) {
+    refuseParquet(error)
+  }
+}
+
+/** A sentence when the file itself is wrong; null: it is something else. */
+export function fileRefusal(error: unknown): string | null {
+  return error instanceof CsvRefused || error instanceof ParquetRefused ? error.message : null
 }
 
 function refused(reason: string): OpenedFile {

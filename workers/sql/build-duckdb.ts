@@ -6,12 +6,13 @@
 import { mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { MADE_FOLDER } from '../../core/bundle/content.ts'
 import type { ColumnType } from '../../core/bundle/plan.ts'
 import { delimiterOf, type ManifestTable } from '../../core/bundle/table-schema.ts'
+import { noSpace } from '../forge/no-space.ts'
 import { openDatabase } from './duckdb.ts'
 
-const FOLDER = '.switchyard'
-const FILE = `${FOLDER}/tables.duckdb`
+const FILE = `${MADE_FOLDER}/tables.duckdb`
 
 /** The forge's address space is bounded, and that of what a table takes with it. */
 const OPTIONS = {
@@ -39,13 +40,13 @@ type Run = (sql: string) => Promise<readonly (readonly unknown[])[]>
 
 /**
  * Returns the file's path below the directory; it is complete and closed. Throws ERR_BUNDLE_INVALID
- * with the line of the first row that does not fit.
+ * with the line of the first row that does not fit; a full disk is thrown as it is told.
  */
 export async function buildDuckdb(
   tables: readonly SourceTable[],
   directory: string,
 ): Promise<string> {
-  await mkdir(join(directory, FOLDER), { recursive: true })
+  await mkdir(join(directory, MADE_FOLDER), { recursive: true })
   const path = join(directory, FILE)
   // What a forge that was killed has left behind.
   await rm(path, { force: true })
@@ -81,6 +82,7 @@ async function addTable(
       await run(`CREATE INDEX ${quoted(`${name}_key`)} ON ${quoted(name)} (${columns})`)
     }
   } catch (error) {
+    if (noSpace(error)) throw error
     const reason = readable(messageOf(error), directory)
     const fault = { path: `tables[${index}].file`, reason: `${file}: ${reason}` }
     throw new AppError('ERR_BUNDLE_INVALID', `${fault.path}: ${fault.reason}`, [fault])

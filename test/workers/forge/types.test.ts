@@ -5,8 +5,10 @@
  * the interpreters of this machine.
  */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DuckDBInstance } from '@duckdb/node-api'
 import t, { type Test } from 'tap'
 import type { EndpointPlan, EndpointReport } from '../../../core/bundle/plan.ts'
 import { allTypesBundle, exampleNames } from '../../tools/bundles.ts'
@@ -14,6 +16,7 @@ import { type ForgeRun, type ForgeRunOptions, runForge } from '../../tools/forge
 import { identity } from '../../tools/onnx-models.ts'
 import { whyNoPython } from '../../tools/python-endpoints.ts'
 import { runtimes } from '../../tools/runtimes.ts'
+import { smallDisk, whyNoSmallDisk } from '../../tools/small-disk.ts'
 import type { ZipEntry } from '../../tools/zip-writer.ts'
 
 t.setTimeout(180_000)
@@ -267,3 +270,49 @@ t.test('a Python environment that cannot be made', { skip: whyNoPython('venv') }
   t.ok(done.phases.includes('environment'))
   t.notOk(existsSync(join(done.directory, '__pycache__')))
 })
+
+const noDisk = whyNoSmallDisk()
+
+t.test('a full disk is no fault of a Parquet file', { skip: noDisk ?? false }, async (t) => {
+  const query = "SELECT range AS id, repeat('x', 80) AS name FROM range(100000)"
+  const done = await onFullDisk(t, 'p.parquet', await parquet(t, query), {
+    endpoint: { type: 'DATASET_LOOKUP', lookups: [{ table: 'p' }] },
+    table: { key: ['id'] },
+  })
+  t.match(done, { code: 'ERR_DISK_FULL', told: [/^tables\[0\]\.file: p\.parquet does not fit/] })
+})
+
+t.test('nor one of the tables of the embedded database', { skip: noDisk ?? false }, async (t) => {
+  const lines = Array.from(
+    { length: 70_000 },
+    (_, i) => `${i},${randomBytes(48).toString('base64')}`,
+  )
+  const done = await onFullDisk(t, 'c.csv', Buffer.from(`id,name\n${lines.join('\n')}\n`), {
+    endpoint: { type: 'SQL_QUERY', query: 'SELECT count(*) FROM p' },
+    table: {},
+  })
+  t.match(done, { code: 'ERR_DISK_FULL', told: [/^tables: they do not fit as a database: /] })
+})
+
+async function onFullDisk(
+  t: Test,
+  file: string,
+  data: Buffer,
+  { endpoint, table }: { readonly endpoint: object; readonly table: object },
+) {
+  const directory = join(smallDisk(t, 6 * 1024 * 1024).path, 'generation')
+  mkdirSync(directory)
+  const tables = [{ name: 'p', file, ...table }]
+  const entries = bundle([{ id: 'e', ...endpoint }], { [file]: data }, { tables })
+  return refusal(await run(t, entries, { directory }))
+}
+
+async function parquet(t: Test, query: string): Promise<Buffer> {
+  const file = join(t.testdir({}), 'made.parquet')
+  const instance = await DuckDBInstance.create(':memory:')
+  const connection = await instance.connect()
+  await connection.run(`COPY (${query}) TO '${file}' (FORMAT parquet)`)
+  connection.closeSync()
+  instance.closeSync()
+  return readFileSync(file)
+}
