@@ -1,4 +1,4 @@
-/** A wire to a server on loopback that a test can cut off, or leave silent, while both ends live. */
+/** A wire to a server on loopback that a test can cut off, or make silent, while both ends live. */
 
 import { connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'

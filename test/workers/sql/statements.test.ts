@@ -73,7 +73,7 @@ t.test('only what reads in every dialect is run again by itself', (t) => {
   t.ok(readsAll("select 'update' from a -- delete"))
   t.notOk(readsAll('select a from b for update'))
   t.notOk(readsAll('with gone as (delete from a returning *) select * from gone'))
-  t.notOk(readsAll("select '\\'', a into outfile '/tmp/a', '\\'' from b"), 'escapes of MySQL')
+  t.notOk(readsAll("select '\\'', a into outfile 'a', '\\'' from b"), 'escapes of MySQL')
   t.notOk(readsAll("with x as (select '\\' /* ' */) delete from a"))
   t.end()
 })
