@@ -98,6 +98,8 @@ t.test('functions wait side by side and hold up no model', { skip }, async (t) =
   const { engine, generation, apply, ask, wait, pids } = place(t)
   const a = withFunctions(generation('a', {}), [waiting(2)])
   await apply({ hold: [a], map: 'a' })
+  // Told over a port of its own, which may be read after the load has been answered.
+  await until(() => engine.observe()[0]?.runtimes.length === 1)
   const [seen] = engine.observe()
   t.match(seen, { state: 'active', threads: 2, threadsLost: 0 })
   t.match(seen?.runtimes, [{ subject: 'endpoint wait', up: true, detail: /^Python 3/, size: 2 }])
@@ -203,7 +205,9 @@ t.test(
 )
 
 t.test('a node without the interpreter serves what needs none', async (t) => {
-  const { engine, ask, generation, apply, states, reasonOf } = serving(t)
+  const { engine, ask, generation, apply, states, reasonOf } = serving(t, {
+    runtimes: runtimes(t, { python: null }),
+  })
   const a = generation('a', {})
   const needs = withFunctions(generation('needs', {}), [waiting(1)])
   await apply({ hold: [a, needs], map: 'a' })
