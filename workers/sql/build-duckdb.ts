@@ -97,8 +97,6 @@ async function sourceOf(table: SourceTable, path: string): Promise<string> {
   const typeOf = (name: string): ColumnType =>
     Object.hasOwn(columns, name) ? (columns[name] ?? 'string') : 'string'
   const typed = names.map((name) => `${literal(name)}: '${SQL_TYPES[typeOf(name)]}'`)
-  // A text that is empty is an empty text; a number that is empty is none.
-  const texts = names.filter((name) => typeOf(name) === 'string').map(literal)
   const options = [
     'auto_detect=false',
     'header=true',
@@ -107,8 +105,9 @@ async function sourceOf(table: SourceTable, path: string): Promise<string> {
     `delim=${literal(delimiter)}`,
     `quote='"'`,
     `escape='"'`,
+    // An empty cell is null whatever its type, as for look-ups.
+    "nullstr=''",
     `columns={${typed.join(', ')}}`,
-    `force_not_null=[${texts.join(', ')}]`,
   ]
   // Read with their zone and kept in UTC: as plain timestamps they would lose the zone unseen.
   const cells = names.map((name) =>

@@ -71,7 +71,7 @@ t.test('tables of a bundle', async (t) => {
     ],
     ['2', "O'Brien; --", null, '2000-01-01', '2024-01-01T00:00:00', '-1', 'false'],
     ['3', 'two\nlines', '0.1', null, null, null, null],
-    ['4', '', '3', null, null, null, null],
+    ['4', null, '3', null, null, null, null],
   ])
   t.same((await ask('select b from other order by a desc')).rows, [['y'], ['x']])
   t.same((await ask('select a, b from tabs')).rows, [['1,5', 'x']], 'tabs, as in look-ups')
