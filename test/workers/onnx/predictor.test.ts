@@ -8,8 +8,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { ERROR_TABLE } from '../../../core/base/errors.ts'
-import type { PredictionPlan } from '../../../core/bundle/plan.ts'
 import type { Verb } from '../../../core/bundle/kinds.ts'
+import type { PredictionPlan } from '../../../core/bundle/plan.ts'
 import { ask, column, one, open, rawOf, releaseAll, sum } from '../../tools/asking.ts'
 import { onnxModel } from '../../tools/onnx-builder.ts'
 import {
