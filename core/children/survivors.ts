@@ -11,7 +11,7 @@ const ROUNDS_MAX = 50
 const PAUSE_MS = 5
 
 /** SIGKILL for all whose mark starts with one of these; settles when a look finds none. */
-export async function killMarked(marks: readonly string[]): Promise<number> {
+async function killMarked(marks: readonly string[]): Promise<number> {
   let killed = 0
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const found = await killOnce(marks)

@@ -69,7 +69,7 @@ export class SqlEndpoint {
   }
 }
 
-export function sqlPlan(source: SqlSource): SqlEndpointPlan {
+function sqlPlan(source: SqlSource): SqlEndpointPlan {
   const { connection = null } = source
   const dialect: Dialect = connection?.kind ?? 'duckdb'
   const planned = planStatements(source.query, source.parameters ?? [], dialect)

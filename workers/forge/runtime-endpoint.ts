@@ -172,7 +172,7 @@ const REASONS: Readonly<Record<RunType, string>> = {
   DATASET_LOOKUP: 'rows are looked up one by one',
 }
 
-export function predictionOf(plan: RuntimePlan): CustomPredictionPlan | null {
+function predictionOf(plan: RuntimePlan): CustomPredictionPlan | null {
   if ('python' in plan) return plan.python.prediction
   return 'r' in plan ? plan.r.prediction : null
 }
