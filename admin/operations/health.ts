@@ -151,6 +151,11 @@ function serviceHealth(
   return { status: down ? 'UNHEALTHY' : wordOf(causes), causes }
 }
 
+/** What a database says holds its address and its user, and anyone may read this. */
+function reasonOf(subject: string, detail: string): string {
+  return subject.startsWith('connection ') ? '; the log has the reason' : `: ${detail}`
+}
+
 function generationHealth(
   context: Context,
   serviceId: string,
@@ -171,7 +176,7 @@ function generationHealth(
     causes.push(`${generationId}: ${observed.threadsLost} of ${observed.threads} threads are lost`)
   }
   for (const { subject, up, detail } of observed.runtimes) {
-    if (!up) causes.push(`${generationId}: ${subject} is down: ${detail}`)
+    if (!up) causes.push(`${generationId}: ${subject} is down${reasonOf(subject, detail)}`)
   }
   const allLost = observed.threads > 0 && observed.threadsLost >= observed.threads
   return { down: observed.state === 'loading' || allLost, causes }

@@ -6,7 +6,7 @@
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import type { ColumnType, TablePlan } from '../../core/bundle/plan.ts'
 import type { RuntimeContext } from '../runtime.ts'
-import { usableConnection } from '../sql/connections.ts'
+import { reportTo, usableConnection } from '../sql/connections.ts'
 import { openTableReader, type TableReader } from '../sql/table-reader.ts'
 import { CELL_READERS, jsonString } from './cells.ts'
 import type { LookupFailure, Source } from './lookups.ts'
@@ -17,7 +17,7 @@ export function openDatabaseSource(table: TablePlan, context: RuntimeContext): S
   const { connections } = context.settings
   const name = table.database?.connection ?? ''
   const settings = usableConnection(connections, name, context.serviceId)
-  const reader = openTableReader(settings, table, context.report)
+  const reader = openTableReader(settings, table, reportTo(context))
   return {
     find: (parts, endMs) => find(reader, table, { parts, endMs }),
     close: async () => reader.release(),

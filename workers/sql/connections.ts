@@ -5,7 +5,9 @@
 
 import { AppError } from '../../core/base/errors.ts'
 import { nearest } from '../../core/bundle/sentences.ts'
+import type { RuntimeStatus } from '../../core/children/spec.ts'
 import type { ConnectionSettings } from '../../core/config/runtimes.ts'
+import type { RuntimeContext } from '../runtime.ts'
 
 /** More names help nobody. */
 const NAMES_MAX = 20
@@ -39,4 +41,19 @@ function hintOf(name: string, open: readonly string[]): string {
   const near = nearest(name, open)
   const all = `it may use ${open.slice(0, NAMES_MAX).join(', ')}`
   return near === null ? all : `${all}; did you mean "${near}"?`
+}
+
+/** Health says that a connection is down; why is for the operator alone. */
+export function reportTo({
+  report,
+  log,
+}: Pick<RuntimeContext, 'report' | 'log'>): RuntimeContext['report'] {
+  let isUp = true
+  return (status: RuntimeStatus) => {
+    const { subject, up, detail } = status
+    if (!up && isUp) log('warn', { subject, reason: detail }, 'a database cannot be reached')
+    if (up && !isUp) log('info', { subject, program: detail }, 'a database answers again')
+    isUp = up
+    report(status)
+  }
 }

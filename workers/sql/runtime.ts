@@ -13,7 +13,7 @@ import { envelopeTail, milliseconds, timingHead } from '../predictions/envelope.
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
 import type { OpenRuntime, Runtime, RuntimeContext } from '../runtime.ts'
 import { type Argument, declaredTypes, readArguments } from './arguments.ts'
-import { usableConnection } from './connections.ts'
+import { reportTo, usableConnection } from './connections.ts'
 import { connectionSource, leasePool, type PoolLease, type PoolSource } from './pools.ts'
 import { runSteps } from './run.ts'
 import type { Dialect } from './scan.ts'
@@ -38,7 +38,7 @@ export const openSql: OpenRuntime<SqlEndpointPlan> = async (plan, context) => {
     name: `s${createHash('sha256').update(text).digest('hex').slice(0, 24)}`,
     parameters: parameters.map(({ name }) => name),
   }))
-  const lease = leasePool(source, context.report)
+  const lease = leasePool(source, reportTo(context))
   try {
     if (dialect === 'duckdb') await checkStatements(lease, statements)
     const isStateful = plan.sql.statements.some(({ text }) => changesSession(text, dialect))
