@@ -63,6 +63,11 @@ const ALLOCATOR = { MALLOC_ARENA_MAX: '4' }
  */
 const GUARD_FLAG = '--disable-wasm-trap-handler'
 const NO_GUARD_REGIONS = process.allowedNodeEnvironmentFlags.has(GUARD_FLAG) ? [GUARD_FLAG] : []
+/**
+ * Without guard regions V8 reserves what the memory of a module may grow to: 4 GiB or, within the
+ * limit, nearly all that is left of it. Node's own modules stay far below 64 MiB.
+ */
+const SMALL_WASM = '--wasm-max-mem-pages=1024'
 const QUIET = { [TELEMETRY.name]: TELEMETRY.off }
 
 interface Job {
@@ -176,6 +181,7 @@ function startForge(options: ForgeOptions, job: Job): ChildProcess {
     ...(setpriv === null ? [] : [setpriv, '--pdeathsig', 'KILL']),
     process.execPath,
     ...NO_GUARD_REGIONS,
+    SMALL_WASM,
     entry,
   ]
   const [program = process.execPath, ...args] = command
