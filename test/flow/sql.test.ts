@@ -112,7 +112,8 @@ async function prepared(t: Test) {
     return asked.rows
   }
   await sql(
-    "create table people (id bigint, name text, age integer); insert into people values (1, 'Ada', 36)",
+    'create table people (id bigint, name text, age integer); ' +
+      "insert into people values (1, 'Ada', 36)",
   )
   const env = {
     SWITCHYARD_CONFIG: configFile(t, settings),
@@ -141,22 +142,7 @@ t.test('a service with a database', { skip, timeout: 120_000 }, async (t) => {
   t.match((await ask('ask/query', { id: 1 })).body, { rows: [['Ada']] })
   t.match((await ask('rich/predict', ASKED[2][2])).body, { result: { prediction: 37 } })
 
-  await t.test('a query that takes too long', async (t) => {
-    const running =
-      "select count(*) from pg_stat_activity where state = 'active' and " +
-      "query like '%marker%' and pid <> pg_backend_pid()"
-    const slow = ask('slow/query', {})
-    await until(async () => (await sql(running))[0]?.[0] === '1', 1_000).catch(() => {})
-    const { status, body, ms } = await slow
-    t.equal(status, 504, JSON.stringify(body))
-    t.ok(ms < 700, `told after ${ms} ms`)
-    await until(async () => (await sql(running))[0]?.[0] === '0', 1_500)
-    const crowd = await Promise.all(Array.from({ length: 12 }, () => ask('slow/query', {})))
-    t.ok(crowd.every((one) => one.status === 504))
-    await until(async () => (await sql(running))[0]?.[0] === '0', 1_500)
-    t.equal((await ask('ask/query', { id: 1 })).status, 200, 'the pool is not exhausted')
-  })
-
+  await tooLong(t, sql, ask)
   t.match(await health(), { status: 'HEALTHY' })
   const load = ASKED.map(([id, path, body]) => {
     const options = { url: client.queryUrl(`s/${path}`), body: JSON.stringify(body) }
@@ -206,4 +192,26 @@ function judge(t: Test, id: string, { answered, statuses, lost, reasons }: Calle
   const kinds = Object.keys(statuses).join()
   t.equal(kinds, REMOTE.includes(id) ? '200,503' : '200', `${id}: ${JSON.stringify(statuses)}`)
   t.ok(answered > 50, `${id} was asked ${answered} times`)
+}
+
+type Sql = Awaited<ReturnType<typeof prepared>>['sql']
+type Ask = (
+  path: string,
+  body: object,
+) => Promise<{ readonly status: number; readonly body: unknown; readonly ms: number }>
+
+async function tooLong(t: Test, sql: Sql, ask: Ask): Promise<void> {
+  const running =
+    "select count(*) from pg_stat_activity where state = 'active' and " +
+    "query like '%marker%' and pid <> pg_backend_pid()"
+  const slow = ask('slow/query', {})
+  await until(async () => (await sql(running))[0]?.[0] === '1', 1_000).catch(() => {})
+  const { status, body, ms } = await slow
+  t.equal(status, 504, JSON.stringify(body))
+  t.ok(ms < 700, `told after ${ms} ms`)
+  await until(async () => (await sql(running))[0]?.[0] === '0', 1_500)
+  const crowd = await Promise.all(Array.from({ length: 12 }, () => ask('slow/query', {})))
+  t.ok(crowd.every((one) => one.status === 504))
+  await until(async () => (await sql(running))[0]?.[0] === '0', 1_500)
+  t.equal((await ask('ask/query', { id: 1 })).status, 200, 'the pool is not exhausted')
 }

@@ -301,8 +301,18 @@ async function refusals(
     code: 'ERR_CONNECTION_UNUSABLE',
     told: [/^endpoints\[0\]\.connection: the node has no connection "crn"; it may use erp/],
   })
+  await unreachable(t, settings, kind)
+}
+
+async function unreachable(
+  t: Test,
+  settings: ConnectionSettings,
+  kind: DatabaseKind['kind'],
+): Promise<void> {
   const down = [{ ...settings, port: 1 }]
-  const needed = await refused({ columns: { id: 'integer' } }, {}, down)
+  const lacking = { name: 'people', connection: 'crm', key: ['id'], columns: { id: 'integer' } }
+  const endpoints = [lookup('l', 'people')]
+  const needed = told(await forgeOf(t, down, { tables: [lacking], endpoints }))
   t.match(needed, {
     code: 'ERR_CONNECTION_UNUSABLE',
     told: [/^tables\[0\]\.connection: connection "crm" cannot be reached \(.*ECONNREFUSED/],
