@@ -95,7 +95,10 @@ function named(endpoint: ManifestEndpoint, type: RunType): ManifestEndpoint {
 /** A key that is right elsewhere is no misspelling. */
 function ownersOf(key: string, type: RunType): string | null {
   const owners = RUN_TYPES.filter((one) => Object.hasOwn(ENDPOINT_SCHEMAS[one].properties, key))
-  if (owners.length === 0) return null
+  if (owners.length === 0) {
+    const isOfBundle = Object.hasOwn(EnvelopeSchema.properties, key)
+    return isOfBundle ? `${shown(key)} belongs beside "endpoints", not into one of them` : null
+  }
   return `${shown(key)} belongs to ${listed(owners)}, not to ${type}`
 }
 

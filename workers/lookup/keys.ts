@@ -5,6 +5,7 @@
  */
 
 import type { ColumnType } from '../../core/bundle/plan.ts'
+import { isRounded } from '../predictions/values.ts'
 import { CELL_READERS, numberText } from './cells.ts'
 
 /** LMDB's own limit with pages of 4 KiB. */
@@ -25,10 +26,13 @@ export function keyPartOfValue(type: ColumnType, value: unknown): string | null 
   return json === null || json === 'null' ? null : unquoted(json)
 }
 
-/** A number is taken as the text that it is written as: many tables hold ids as texts. */
+/**
+ * A number is taken as the text that it is written as: many tables hold ids as texts. One that may
+ * have lost digits is not, or it would find the row of another id.
+ */
 function textPart(value: unknown): string | null {
   if (typeof value === 'string') return normalised(value)
-  return typeof value === 'number' ? numberText(value) : null
+  return typeof value === 'number' && !isRounded(value) ? numberText(value) : null
 }
 
 function numericPart(type: ColumnType, value: number): string | null {

@@ -172,7 +172,7 @@ export class Lookups {
 }
 
 const NOUNS: Readonly<Record<ColumnType, string>> = {
-  string: 'a string',
+  string: 'a string or a number within 2^53',
   integer: 'a 64-bit integer, as a text beyond 2^53',
   number: 'a number',
   boolean: 'a boolean',

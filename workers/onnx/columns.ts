@@ -8,10 +8,12 @@ import {
   type FeatureMap,
   isMissing,
   isPassable,
+  isRounded,
   kindOf,
   numeric,
   ownValue,
   quoted,
+  ROUNDED,
   type RowProblem,
   truth,
 } from '../predictions/values.ts'
@@ -171,6 +173,7 @@ function storeBig(data: BigArray, value: number | bigint, at: number, datatype: 
 }
 
 function storeText(slot: Slot, buffer: Buffer2d, value: unknown, at: number): Refusal | null {
+  if (typeof value === 'number' && isRounded(value)) return refusal(ROUNDED)
   const text = typeof value === 'number' && Number.isFinite(value) ? String(value) : value
   if (typeof text !== 'string') return refusal(`must be a string, got ${kindOf(value)}`)
   if (!isPassable(text)) return refusal('holds a NUL or half of a surrogate pair')

@@ -9,10 +9,12 @@ import {
   type FeatureMap,
   isMissing,
   isPassable,
+  isRounded,
   kindOf,
   numeric,
   ownValue,
   quoted,
+  ROUNDED,
   type RowProblem,
   truth,
 } from './values.ts'
@@ -84,6 +86,7 @@ function toNumber(value: unknown, type: FeaturePlan['type']): Converted {
 }
 
 function toText(value: unknown, categories: ReadonlySet<string> | null): Converted {
+  if (typeof value === 'number' && isRounded(value)) return refused(ROUNDED)
   const text = typeof value === 'number' && Number.isFinite(value) ? String(value) : value
   if (typeof text !== 'string') return refused(`must be a string, got ${kindOf(value)}`)
   if (!isPassable(text)) return refused('holds a NUL or half of a surrogate pair')

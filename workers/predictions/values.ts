@@ -35,6 +35,16 @@ export function isPassable(text: string): boolean {
   return !text.includes('\0') && !/\p{Surrogate}/u.test(text)
 }
 
+/**
+ * An integer beyond 2^53: JSON's reader has rounded it, so its text is not the one that was sent.
+ * Where texts are asked for, an id would silently become another one.
+ */
+export function isRounded(value: number): boolean {
+  return Number.isInteger(value) && !Number.isSafeInteger(value)
+}
+
+export const ROUNDED = 'is a number beyond 2^53: give it as a text, so that it stays exact'
+
 /** A number, or a text that is one; integers beyond 2^53 keep all digits when given as a text. */
 export function numeric(value: unknown): number | bigint | null {
   if (typeof value === 'number') return value

@@ -88,7 +88,7 @@ function opening(options: DialectOptions): Opening<PythonCall, PythonReply> {
 
 async function openSession(
   { frames }: RunningChild,
-  { plan, context, python }: DialectOptions,
+  { plan, context }: DialectOptions,
 ): Promise<Session<PythonCall, PythonReply>> {
   if (frames === null) throw new AppError('ERR_INTERNAL', 'a Python child without frames')
   const channel = new FrameChannel(frames)
@@ -104,7 +104,7 @@ async function openSession(
     throw new AppError('ERR_ANSWER_INVALID', 'it answered another call than the one it was given')
   }
   const { header } = await ask({ header: setup(plan, context.serviceId), body: NO_BODY })
-  if (header['ok'] !== true) throw refusal(plan, header, python)
+  if (header['ok'] !== true) throw refusal(plan, header)
   tellWarnings(header['warnings'], plan, context)
   return {
     program: `Python ${String(header['python'])}`,
@@ -168,14 +168,14 @@ function customOf(raw: unknown): CustomResponse {
   }
 }
 
-function refusal(plan: PythonEndpointPlan, header: Frame['header'], python: string): AppError {
+function refusal(plan: PythonEndpointPlan, header: Frame['header']): AppError {
   const { message, line, module } = header
   const where = typeof line === 'number' ? ` line ${line}` : ''
   const told = `${basename(plan.python.file)}${where}: ${String(message)}`
   const hint =
     typeof module === 'string'
-      ? ` (${python} has no "${module}": install it there, list it in the bundle's requirements,` +
-        ' or name another interpreter with --python)'
+      ? `; list "${module}" in the requirements of the bundle, install it for the node's Python, ` +
+        'or name another interpreter with --python'
       : ''
   return new AppError('ERR_CODE_REFUSED', told + hint)
 }

@@ -153,7 +153,10 @@
     missed <- setdiff(required, given)
     parts <- c(
       if (length(unknown) > 0L) paste0("unknown: ", quoted(unknown)),
-      if (length(missed) > 0L) paste0("missing: ", quoted(missed))
+      if (length(missed) > 0L) paste0("missing: ", quoted(missed)),
+      if (length(unknown) > 0L) {
+        paste("the function takes", if (length(accepted) > 0L) quoted(accepted) else "none")
+      }
     )
     if (length(parts) > 0L) paste(parts, collapse = "; ")
   }

@@ -5,6 +5,7 @@ import { AppError } from '../../core/base/errors.ts'
 import type { REndpointPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { Crew } from '../children/crew.ts'
+import { isExecutable } from '../children/executable.ts'
 import type { Enricher } from '../lookup/enrich.ts'
 import { CustomPredictor } from '../predictions/custom.ts'
 import { enricherOf } from '../predictions/enricher.ts'
@@ -19,6 +20,8 @@ import { rowCaller } from './predictions.ts'
 const HOW_TO_INSTALL =
   'this bundle needs R: install it with "apt-get install r-base-core", or name Rscript with ' +
   '--rscript'
+const NO_PROGRAM =
+  'this bundle needs R, and what the node was given as --rscript is no program; health names it'
 
 interface Parts {
   readonly plan: REndpointPlan
@@ -29,6 +32,9 @@ interface Parts {
 export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
   if (context.settings.rscript === null) {
     throw new AppError('ERR_INTERPRETER_MISSING', HOW_TO_INSTALL)
+  }
+  if (!isExecutable(context.settings.rscript)) {
+    throw new AppError('ERR_INTERPRETER_MISSING', NO_PROGRAM)
   }
   const listener = await Listener.open()
   const enricher = await enricherOf(plan, context).catch(async (error: unknown) => {

@@ -132,6 +132,8 @@ t.test('keys in every form that means the same, and no other', async (t) => {
     t.match(failed[i], { index: i, code: 'ERR_ARGUMENT_INVALID', detail: reason })
   }
   const byName = await lookup(t, [stepOf(customers, { columns: [{ column: 'big', as: 'big' }] })])
+  const [rounded] = await ask(byName, [{ data: { id: 2 ** 53 } }])
+  t.match(rounded?.detail, /must be a string or a number within 2\^53, got 9007199254740992$/)
   const hostile = ['toString', '__proto__', '', '\ud800', 'x'.repeat(10 << 20), '#2', 'k', 'ada\0']
   const misses = await ask(byName, [
     ...hostile.map((id) => ({ data: { id } })),

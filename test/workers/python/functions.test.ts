@@ -175,9 +175,9 @@ t.test('values of the library', { skip }, async (t) => {
   await is('half', '\udcff')
   const refused = async (kind: string, detail: RegExp) =>
     t.match(await values.ask({ kind }), { code: 'ERR_ANSWER_INVALID', detail }, kind)
-  await refused('bytes', /^response is a bytes/)
-  await refused('object', /^response\[1\]\["a"\] is a object/)
-  await refused('generator', /^response is a generator/)
+  await refused('bytes', /^response is of type bytes/)
+  await refused('object', /^response\[1\]\["a"\] is of type object/)
+  await refused('generator', /^response is of type generator/)
   const loops = await open(plan('loops'))
   t.match(await loops.ask({}), { code: 'ERR_ANSWER_INVALID', detail: /nested/ })
   const floats = await open(plan('floats'))
@@ -233,7 +233,9 @@ def f(kind):
   })) {
     t.strictSame(await values.response({ kind }), wanted, kind)
   }
-  t.match(await values.ask({ kind: 'complex' }), { detail: /response is a numpy\.complex128/ })
+  t.match(await values.ask({ kind: 'complex' }), {
+    detail: /response is of type numpy\.complex128/,
+  })
 })
 
 t.test('what the code raises', { skip }, async (t) => {

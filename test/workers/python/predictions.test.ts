@@ -144,12 +144,18 @@ t.test('what predict() is given', { skip: withPandas }, async (t) => {
     results(await open(predictionPlan(plan)), rows)
   const row = { who: 'x', km: '1.5', extra: 1 }
   const order = ['km', 'n', 'who', 'fast']
-  const declared = await ask({ features: FEATURES }, [row, {}, { km: 1, who: 'z' }])
+  const declared = await ask({ features: FEATURES }, [
+    row,
+    {},
+    { km: 1, who: 'z' },
+    { km: 1, who: 2 ** 53 },
+  ])
   t.match(declared[0], {
     customKeys: { seen: { km: 1.5, n: 7, who: 'x', fast: false }, order },
   })
   t.match(declared[1], { code: 'ERR_FEATURE_INVALID', detail: 'feature "km" is missing' })
   t.match(declared[2], { ignored: true, ignoreDetail: /unknown category "z"/ })
+  t.match(declared[3], { code: 'ERR_FEATURE_INVALID', detail: /"who" is a number beyond 2\^53/ })
   const [frame] = await ask({ features: FEATURES, input: 'pandas' }, [{ km: 2, who: 'y' }])
   const types = ['float64', 'int64', 'object', 'bool']
   t.match(frame, { customKeys: { columns: order, types, first: [2, 7, 'y', false], n: 1 } })

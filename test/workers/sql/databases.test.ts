@@ -209,7 +209,7 @@ async function limits(t: Test, asker: Asker, { kind }: DatabaseKind): Promise<vo
   const stopped = await asked
   t.match(stopped, { code: 'ERR_DEADLINE' }, stopped.detail)
   t.ok(performance.now() - startMs < 900, 'soon after the deadline')
-  // A server takes a moment to end what it is told to end; the query itself takes half a minute.
+  // A server takes a moment to end what it is told to end; the query takes far longer.
   const isIdle = async () => JSON.stringify((await running.ask()).rows) === '[["0"]]'
   await until(isIdle, 2_000)
   t.match(await slow.ask('', 400), { code: 'ERR_DEADLINE' }, 'its time had passed in the lane')

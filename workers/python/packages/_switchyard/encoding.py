@@ -100,7 +100,7 @@ def _plain(value, where, depth):
         kind = type(value)
         module = "" if kind.__module__ == "builtins" else kind.__module__ + "."
         name = module + kind.__name__
-        raise AnswerInvalid("%s is a %s, which has no form in JSON" % (where, name))
+        raise AnswerInvalid("%s is of type %s, which has no form in JSON" % (where, name))
     return _plain(converted, where, depth + 1)
 
 
