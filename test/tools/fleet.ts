@@ -24,9 +24,13 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
  * shall happen to the next process that starts. What it is told goes into a log, one line each.
  */
 const PROGRAM = `
-import { appendFileSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, unlinkSync, writeFileSync } from 'node:fs'
 const FOLDER = process.argv[1].replace(/[^/]*$/, '')
-const once = (name) => existsSync(FOLDER + name) && (rmSync(FOLDER + name), true)
+// Who unlinks it has it: two processes may ask in the same moment.
+const once = (name) => {
+  try { unlinkSync(FOLDER + name) } catch { return false }
+  return true
+}
 let config
 let last = { revision: 0, connections: 0, generations: [] }
 let leaving = false
@@ -77,7 +81,8 @@ const handlers = {
     note('listen')
     if (once('cannot-listen')) process.send({ kind: 'listenFailed', reason: 'in use' })
     else if (existsSync(FOLDER + 'port-of-one') && !once('port-is-free')) {
-      process.send({ kind: 'listenFailed', reason: 'EADDRINUSE' })
+      // Later than the word of the one that has it, which takes another pipe.
+      setTimeout(() => process.send({ kind: 'listenFailed', reason: 'EADDRINUSE' }), 50)
     } else {
       const server = existsSync(FOLDER + 'port-of-one') ? 'node' : 'uws'
       process.send({ kind: 'listening', port: config.port, server })
