@@ -320,5 +320,11 @@ function serveConfig(
     processes: config.processes,
     witnessFile: null,
     runtimes,
+    issuers: [],
+    queryLog: {
+      directory: home.queryLog,
+      fileBytesMax: LIMITS.queryLogFileBytesMax,
+      totalBytesMax: LIMITS.queryLogTotalBytesMax,
+    },
   }
 }

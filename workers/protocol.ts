@@ -44,7 +44,23 @@ export interface BatchJob {
    * and all requests are POSTs.
    */
   readonly requests?: readonly RequestFacts[]
+  /** The service's traffic is split: a dispatch key may lead to another generation. */
+  readonly split?: true
+  /** 1 where it is settled which generation answers: sent on once, never twice. Absent: nowhere. */
+  readonly settled?: Uint8Array
+  /** `explain` only, of its one request: what the reroute or the slice before left. */
+  readonly state?: unknown
 }
+
+/**
+ * A request that another lane must answer, which only who has read its body can know: the same
+ * bytes go there, once.
+ */
+export type Reroute =
+  | { readonly index: number; readonly kind: 'generation'; readonly generationId: string }
+  | { readonly index: number; readonly kind: 'dispatchKey'; readonly dispatchKey: string }
+  /** To the `explain` lane of the same endpoint; `state` comes back in the job. */
+  | { readonly index: number; readonly kind: 'explain'; readonly state: unknown }
 
 /** The request line and headers, for functions that ask for them and for GET. */
 export interface RequestFacts {
@@ -80,14 +96,17 @@ export type WorkerOutcome =
   | {
       readonly kind: 'answers'
       /**
-       * One encoded JSON answer per request, in order, as text or as UTF-8; '' where `failures` or
-       * `raw` has the request.
+       * One encoded JSON answer per request, in order, as text or as UTF-8; '' where `failures`,
+       * `raw` or `reroutes` has the request.
        */
       readonly bodies: readonly (string | Uint8Array)[]
       readonly failures: readonly RowFailure[] | null
       readonly raw?: readonly RawAnswer[]
+      readonly reroutes?: readonly Reroute[]
       readonly executeUs: number
     }
+  /** `explain` only: a slice is done and others may have the thread; the next job gets `state`. */
+  | { readonly kind: 'continues'; readonly state: unknown; readonly executeUs: number }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly detail: string }
 
 /** The one message that a forge child is sent (IPC), then it answers with ForgeMessages. */

@@ -20,6 +20,8 @@ export class Home {
   readonly staging: string
   /** Of Python; made by whoever makes the first. */
   readonly environments: string
+  /** Queries that services log, one folder each. */
+  readonly queryLog: string
   readonly #lock: HomeLock
 
   private constructor(root: string, lock: HomeLock) {
@@ -28,6 +30,7 @@ export class Home {
     this.generations = join(root, 'generations')
     this.staging = join(root, 'staging')
     this.environments = join(root, 'environments')
+    this.queryLog = join(root, 'query-log')
     this.#lock = lock
   }
 

@@ -3,7 +3,12 @@
 import type { ContentFile } from '../../core/bundle/content.ts'
 import type { EndpointType } from '../../core/bundle/manifest.ts'
 import type { ForgeReport, GenerationPlan } from '../../core/bundle/plan.ts'
-import type { MappingEntry } from '../../core/channel/messages.ts'
+import type {
+  CorsPolicy,
+  KeyQuota,
+  MappingEntry,
+  QueryLogPolicy,
+} from '../../core/channel/messages.ts'
 
 export interface ServiceRecord {
   readonly id: string
@@ -11,6 +16,9 @@ export interface ServiceRecord {
   /** Which generations receive traffic; empty: none is active. */
   readonly mapping: readonly MappingEntry[]
   readonly createdOn: number
+  /** What an operator has set for the service, whatever generation answers; absent: defaults. */
+  readonly queryLog?: QueryLogPolicy
+  readonly cors?: CorsPolicy
 }
 
 export interface EndpointRecord {
@@ -45,6 +53,8 @@ export interface KeyRecord {
   readonly allowedServices: readonly string[]
   readonly createdOn: number
   readonly lastUse: number | null
+  /** Absent: no limits. */
+  readonly quota?: KeyQuota
 }
 
 /** A key that opens the admin API. */
@@ -53,6 +63,11 @@ export interface AdminKeyRecord {
   readonly label: string
   readonly sha256: string
   readonly createdOn: number
+  readonly description?: string
+  /** As its maker has put it: a name, no proof. */
+  readonly createdBy?: string
+  /** Wall clock, ms, from which it opens nothing; absent: never. */
+  readonly expiry?: number
 }
 
 /** One record with its kind: what a change puts and what loading yields. */

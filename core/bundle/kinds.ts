@@ -3,14 +3,16 @@
 import type { EndpointType } from './manifest.ts'
 import type { EndpointPlan, GenerationPlan } from './plan.ts'
 
-export type Verb = 'single' | 'multi'
+/** `explain`: predictions with explanations; no path of its own, requests are sent on to it. */
+export type Verb = 'single' | 'multi' | 'explain'
 
-/** The last segment of an endpoint's paths, and what a request there is. */
-export type PathVerb = readonly [name: string, verb: Verb]
+/** The last segment of an endpoint's paths, what a request there is, and its method if not POST. */
+export type PathVerb = readonly [name: string, verb: Verb, method?: 'GET']
 
 const PREDICTION: readonly PathVerb[] = [
   ['predict', 'single'],
   ['predict-multi', 'multi'],
+  ['predict-simple', 'single', 'GET'],
 ]
 const FUNCTION: readonly PathVerb[] = [['run', 'single']]
 
@@ -26,6 +28,13 @@ export const PATH_VERBS: Readonly<Record<EndpointType, readonly PathVerb[]>> = {
     ['lookup', 'single'],
     ['lookup-multi', 'multi'],
   ],
+}
+
+/** The lanes of an endpoint. */
+export function verbsOf(plan: EndpointPlan): readonly Verb[] {
+  const verbs = new Set(PATH_VERBS[plan.type].map(([, verb]) => verb))
+  if (plan.explanations !== undefined) verbs.add('explain')
+  return [...verbs]
 }
 
 /** `cpu`: threads that compute. `io`: one thread that waits for children and databases. */

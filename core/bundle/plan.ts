@@ -69,10 +69,74 @@ export interface PredictionPlan {
    * label.
    */
   readonly threshold: number | null
+  /** See DepthPlan. */
+  readonly percentiles?: readonly number[]
+  readonly overrides?: readonly OverridePlan[]
   /** Rows of strangers may run together: proven by the forge, never taken from the manifest. */
   readonly batchable: boolean
   /** Most rows of one run; 1 when not batchable. */
   readonly maxRows: number
+}
+
+/** What a prediction tells beyond the model's own answer; absent in plans of older versions. */
+export interface DepthPlan {
+  /**
+   * BINARY_CLASSIFICATION: quantiles of the probability of classes[1] over a sample, ascending, at
+   * least 2; entry i of n is the quantile i / (n - 1). What `probaPercentile` is read from.
+   */
+  readonly percentiles?: readonly number[]
+  /** The first rule whose conditions all hold changes the prediction. */
+  readonly overrides?: readonly OverridePlan[]
+}
+
+export interface OverridePlan {
+  readonly name: string
+  /** All must hold; at least one. */
+  readonly when: readonly ConditionPlan[]
+  readonly then: OverrideEffect
+}
+
+/** Of a feature as the model gets it; of a missing one only `missing` holds. */
+export type ConditionPlan =
+  | { readonly kind: 'missing'; readonly feature: string; readonly negated: boolean }
+  | {
+      readonly kind: 'in'
+      readonly feature: string
+      readonly values: readonly (string | number | boolean)[]
+      readonly negated: boolean
+    }
+  /** min <= value <= max; null: no bound. */
+  | {
+      readonly kind: 'range'
+      readonly feature: string
+      readonly min: number | null
+      readonly max: number | null
+    }
+
+export type OverrideEffect =
+  /** Classification: this class is predicted, with probability 1. */
+  | { readonly kind: 'class'; readonly value: string }
+  /** REGRESSION: the value is moved into [min, max]; null: no bound. */
+  | { readonly kind: 'clip'; readonly min: number | null; readonly max: number | null }
+  /** REGRESSION: this value is predicted. */
+  | { readonly kind: 'value'; readonly value: number }
+
+export type ExplanationMethod = 'SHAPLEY' | 'ICE'
+
+/** How predictions of an endpoint are explained; what a request leaves open is taken from here. */
+export interface ExplanationPlan {
+  /** Every prediction is explained, unless its request says otherwise. */
+  readonly enabled: boolean
+  readonly method: ExplanationMethod
+  /** Features with the largest influence that an answer names. */
+  readonly nExplanations: number
+  /** SHAPLEY: permutations per row, 25 to 1000. */
+  readonly nMonteCarloSteps: number
+  /**
+   * Background sample, relative: JSON array of feature maps, made by the forge of a file of the
+   * bundle and proven to be scored by the model.
+   */
+  readonly background: string
 }
 
 /** Cost of one run: fixedUs + rows * perRowUs, least squares over measured batches. */
@@ -94,6 +158,8 @@ interface EndpointPlanBase {
   readonly warmUp: readonly string[]
   /** Look-ups that add features before a prediction; absent: none. */
   readonly enrich?: EnrichPlan
+  /** Predictions can be explained; absent: they cannot. */
+  readonly explanations?: ExplanationPlan
 }
 
 export interface OnnxEndpointPlan extends EndpointPlanBase {
@@ -174,6 +240,9 @@ export interface CustomPredictionPlan {
   /** Empty: whatever the code answers. */
   readonly classes: readonly string[]
   readonly threshold: number | null
+  /** See DepthPlan. */
+  readonly percentiles?: readonly number[]
+  readonly overrides?: readonly OverridePlan[]
   /** What Python code is given for its rows. */
   readonly input: 'pandas' | 'numpy' | 'records'
   /** Null: features are passed on as they come. */
@@ -256,8 +325,21 @@ export interface SqlPlan {
 }
 
 export interface AuthorizationPlan {
-  readonly method: 'PUBLIC' | 'API_KEYS'
+  readonly method: 'PUBLIC' | 'API_KEYS' | 'OAUTH2'
+  /** API_KEYS only: keys that travel in the bundle. */
   readonly keys: readonly { readonly id: string; readonly sha256: string }[]
+  /** OAUTH2 only. */
+  readonly token?: TokenPlan
+}
+
+/** What a bearer token (JWT, RFC 7519) must show to open a service. */
+export interface TokenPlan {
+  /** Name of one of the node's issuers: a bundle never names a URL. */
+  readonly issuer: string
+  /** One of these must be among the token's `aud`; empty: those of the issuer's settings. */
+  readonly audiences: readonly string[]
+  /** All must be among the token's `scope` or `scp`. */
+  readonly scopes: readonly string[]
 }
 
 export interface GenerationPlan {

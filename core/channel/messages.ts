@@ -5,10 +5,11 @@
 
 import type { GenerationPlan } from '../bundle/plan.ts'
 import type { RuntimeStatus } from '../children/spec.ts'
+import type { IssuerSettings } from '../config/issuers.ts'
 import type { RuntimeSettings } from '../config/runtimes.ts'
 import type { MetricsDelta } from '../metrics/delta.ts'
 
-export const CHANNEL_VERSION = 3
+export const CHANNEL_VERSION = 4
 
 /** First message to a serving process; all that it may know of the configuration. */
 export interface ServeConfig {
@@ -38,6 +39,38 @@ export interface ServeConfig {
   readonly witnessFile: string | null
   /** For endpoints that are no ONNX model. */
   readonly runtimes: RuntimeSettings
+  /** Whose tokens services may accept. */
+  readonly issuers: readonly IssuerSettings[]
+  readonly queryLog: QueryLogSettings
+}
+
+/** Where queries are logged, and how much of it is kept. */
+export interface QueryLogSettings {
+  /** One folder per service below it; files carry the process's id, so that no two share one. */
+  readonly directory: string
+  /** A file that has grown to this is followed by another. */
+  readonly fileBytesMax: number
+  /** Per service: the oldest files go. */
+  readonly totalBytesMax: number
+}
+
+/** Which queries of a service are logged; `share` of those that succeeded, 0 to 1. */
+export interface QueryLogPolicy {
+  readonly mode: 'off' | 'failures' | 'sample' | 'all'
+  /** 0 of off and failures, 1 of all. */
+  readonly share: number
+}
+
+/** Which web pages may read the answers of a service. */
+export interface CorsPolicy {
+  /** Origins such as `https://app.example.org`, or `*` alone. */
+  readonly origins: readonly string[]
+}
+
+/** Limits of one key over the whole node; null: none. */
+export interface KeyQuota {
+  readonly requestsPerSecond: number | null
+  readonly concurrentRequests: number | null
 }
 
 export interface MappingEntry {
@@ -53,6 +86,10 @@ export interface DesiredService {
   readonly mapping: readonly MappingEntry[]
   /** Why none of the mapped generations can be used; absent when one can, or none is mapped. */
   readonly unusable?: string
+  /** Absent: nothing is logged. */
+  readonly queryLog?: QueryLogPolicy
+  /** Absent: no page of another origin may. */
+  readonly cors?: CorsPolicy
 }
 
 /** A generation that serve must hold in memory, mapped or not. */
@@ -71,6 +108,8 @@ export interface DesiredKey {
   readonly sha256: string
   /** Empty: all services. */
   readonly allowedServices: readonly string[]
+  /** Absent: as much as it likes. */
+  readonly quota?: KeyQuota
 }
 
 /** An endpoint that must not be run any more, because its runs do harm. */

@@ -70,6 +70,9 @@ export const LIMITS = {
   ioTasksMax: 64,
   /** pip may take this long for one environment. */
   environmentMs: 600_000,
+  queryLogFileBytesMax: 64 * MIB,
+  /** Of one service. */
+  queryLogTotalBytesMax: 1 * GIB,
   journalEntriesMax: 100_000,
   adminBodyBytesMax: 1 * MIB,
 } as const

@@ -28,7 +28,8 @@ export function packBatch(lane: Lane, batch: readonly Pending[], startMs: number
     const body = batch[i]?.body ?? null
     if (body !== null) bytes.set(body, (ends[i] ?? 0) - body.byteLength)
   }
-  if (!hasFacts) return { endpoint, verb, bytes, ends, waitUs }
+  const job: BatchJob = { endpoint, verb, bytes, ends, waitUs }
+  if (!hasFacts) return lane.split ? { ...job, split: true } : job
   const requests = batch.map(({ facts }) => facts ?? PLAIN)
-  return { endpoint, verb, bytes, ends, waitUs, requests }
+  return { ...job, requests, ...(lane.split ? { split: true } : {}) }
 }

@@ -6,6 +6,7 @@
  */
 
 import type { BatchJob, RawAnswer, RequestFacts, WorkerOutcome } from '../../workers/protocol.ts'
+import { NOBODY, type Ticket } from '../auth/ticket.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type { Verb } from '../bundle/kinds.ts'
@@ -26,6 +27,12 @@ export interface Caller {
   replyError(error: AppError): void
 }
 
+/** What comes along with a body. */
+export interface Beside {
+  readonly facts?: RequestFacts | null
+  readonly ticket?: Ticket
+}
+
 /** One request from its last body byte to its answer. All fields at birth: a hot object. */
 export class Pending {
   readonly caller: Caller
@@ -35,17 +42,19 @@ export class Pending {
   readonly arrivedMs: number
   /** What was asked beside the body; null for nearly all. */
   readonly facts: RequestFacts | null
+  readonly ticket: Ticket
   /** Until it is answered or its caller has gone. */
   open = true
   /** Until it is taken to be run. */
   waiting = true
 
-  constructor(caller: Caller, body: Uint8Array, facts: RequestFacts | null) {
+  constructor(caller: Caller, body: Uint8Array, { facts = null, ticket = NOBODY }: Beside = {}) {
     this.caller = caller
     this.body = body
     this.bytes = body.byteLength
     this.arrivedMs = nowMs()
     this.facts = facts
+    this.ticket = ticket
   }
 
   /** True when somebody still waits for this answer. */
@@ -65,6 +74,15 @@ export interface LaneObserver {
   answered(status: number, totalUs: number): void
   queuedBatch(waitUs: Uint32Array): void
   batch(requests: number, executeUs: number): void
+}
+
+/** Is told of every answer of a lane whose service logs its queries. */
+export interface LaneLog {
+  /**
+   * Called before the request leaves, while it still holds its body. Must not throw, and copies
+   * what it keeps.
+   */
+  record(pending: Pending, status: number, answer: string | Uint8Array | AppError): void
 }
 
 export interface LaneOptions {
@@ -123,6 +141,10 @@ export class Lane {
   #requestUs = SLICE_US
   /** Kept by the scheduler: whether the lane is in its list of lanes with deadlines to watch. */
   watched = false
+  /** Set when the routing changes: the service's traffic is split. */
+  split = false
+  /** Set when the routing changes; null for all whose service logs nothing. */
+  log: LaneLog | null = null
   /** Set while nothing of the lane is to be run: what every request gets instead. */
   #refusal: AppError | null = null
 
@@ -136,13 +158,13 @@ export class Lane {
   }
 
   /** Takes a request in, or says at once why not. */
-  enter(caller: Caller, body: Uint8Array, facts: RequestFacts | null = null): Pending | AppError {
+  enter(caller: Caller, body: Uint8Array, beside: Beside = {}): Pending | AppError {
     const { requestsMax, bytesMax, name } = this.options
     if (this.#refusal !== null) return this.#refusal
     const full =
       this.#waitingCount >= requestsMax || this.#waitingBytes + body.byteLength > bytesMax
     if (full) return new AppError('ERR_LANE_FULL', `${name} holds ${this.#waitingCount}`)
-    const pending = new Pending(caller, body, facts)
+    const pending = new Pending(caller, body, beside)
     this.#clean(this.#waiting, this.#waitingCount)
     this.#clean(this.#unanswered, this.#openCount)
     this.#waiting.push(pending)
@@ -178,6 +200,7 @@ export class Lane {
   answer(pending: Pending, json: string | Uint8Array): void {
     if (pending.wanted) {
       pending.caller.replyJson(json)
+      if (this.log !== null) this.log.record(pending, 200, json)
       this.options.observer.answered(200, (nowMs() - pending.arrivedMs) * 1000)
     }
     this.settle(pending)
@@ -192,6 +215,7 @@ export class Lane {
     }
     if (pending.wanted) {
       pending.caller.replyRaw(raw)
+      if (this.log !== null) this.log.record(pending, status, raw.body)
       this.options.observer.answered(status, (nowMs() - pending.arrivedMs) * 1000)
     }
     this.settle(pending)
@@ -200,6 +224,7 @@ export class Lane {
   fail(pending: Pending, error: AppError): void {
     if (pending.wanted) {
       pending.caller.replyError(error)
+      if (this.log !== null) this.log.record(pending, error.status, error)
       this.options.observer.answered(error.status, (nowMs() - pending.arrivedMs) * 1000)
     }
     this.settle(pending)
@@ -211,6 +236,7 @@ export class Lane {
     if (pending.waiting) this.#leaveQueue(pending)
     pending.open = false
     pending.body = null
+    pending.ticket.settled()
     this.#openCount -= 1
     this.options.onSettled()
   }

@@ -4,6 +4,7 @@
  * costs one look-up.
  */
 
+import type { Ticket } from '../auth/ticket.ts'
 import { AppError } from '../base/errors.ts'
 import { PATH_VERBS, type PathVerb } from '../bundle/kinds.ts'
 import type { EndpointPlan } from '../bundle/plan.ts'
@@ -45,6 +46,8 @@ export interface Grant {
   readonly keyId: string
   /** Null: all services. */
   readonly services: ReadonlySet<string> | null
+  /** One for all requests of the key. */
+  readonly ticket: Ticket
 }
 
 export interface Routing {
@@ -80,7 +83,8 @@ export function buildRouting(state: DesiredState, find: Find): Routing {
 
 function grantOf(key: DesiredKey): Grant {
   const { id: keyId, allowedServices } = key
-  return { keyId, services: allowedServices.length === 0 ? null : new Set(allowedServices) }
+  const services = allowedServices.length === 0 ? null : new Set(allowedServices)
+  return { keyId, services, ticket: Object.freeze({ callerId: keyId, settled: () => {} }) }
 }
 
 function addRoutes(routes: Map<string, Route>, service: DesiredService, find: Find): void {

@@ -4,28 +4,18 @@
  */
 
 import { existsSync } from 'node:fs'
-import { digestOf, secretOf } from '../auth/credentials.ts'
+import type { Ticket } from '../auth/ticket.ts'
 import { AppError } from '../base/errors.ts'
 import { PATH_VERBS } from '../bundle/kinds.ts'
 import { Pending } from '../dispatch/lane.ts'
 import type { Engine } from '../engine/engine.ts'
-import {
-  type Held,
-  QUERY_BASE,
-  type Route,
-  type Target,
-  targetOf,
-  whyUnroutable,
-} from '../engine/routing.ts'
+import { QUERY_BASE, type Route, type Target, targetOf, whyUnroutable } from '../engine/routing.ts'
 import { refusedKind } from '../http/content.ts'
 import type { Exchange } from '../http/exchange.ts'
 import { failureAnswer } from '../http/failure.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 import { factsOf } from './facts.ts'
-
-// A newcomer's first mistakes; they tell a stranger nothing that is not in every manual.
-const HOW_TO_SEND = 'send it as Authorization: Bearer KEY'
-const WHICH_KEYS = 'keys of services are made by POST /admin/api/auth/keys; an admin key is none'
+import { authorize } from './gate.ts'
 
 export interface QueryOptions {
   readonly engine: Pick<Engine, 'routing' | 'find' | 'scheduler'>
@@ -97,17 +87,25 @@ function askOne(
 ): AppError | null {
   if (target === null)
     return new AppError('ERR_NO_GENERATION', `switch "${route.serviceId}" to one`)
-  const authorization = exchange.header('authorization')
-  const denied = authorize(options, target.generation, route.serviceId, authorization)
-  if (denied !== null) return denied
-  admit(exchange, target, options)
+  const ticket = authorize(options, {
+    generation: target.generation,
+    serviceId: route.serviceId,
+    authorization: exchange.header('authorization'),
+  })
+  if (ticket instanceof AppError) return ticket
+  admit(exchange, { target, ticket }, options)
   return null
+}
+
+interface Admitted {
+  readonly target: Target
+  readonly ticket: Ticket
 }
 
 /**
  * Reads the body and enters the lane; the lease lasts until the answer or until the caller left.
  */
-function admit(exchange: Exchange, target: Target, options: QueryOptions): void {
+function admit(exchange: Exchange, { target, ticket }: Admitted, options: QueryOptions): void {
   const { generation, lane } = target
   const { wantsRequest } = lane.options
   const isPost = exchange.method === 'POST'
@@ -116,12 +114,14 @@ function admit(exchange: Exchange, target: Target, options: QueryOptions): void 
   generation.takeLease()
   exchange.onGone((refusal) => {
     if (refusal !== null) lane.options.observer.answered(refusal.status, 0)
-    if (pending === null) generation.endLease()
-    else lane.settle(pending)
+    if (pending === null) {
+      ticket.settled()
+      generation.endLease()
+    } else lane.settle(pending)
   })
   exchange.readBody(options.bodyBytesMax, (body) => {
     // What a GET carries beside its query means nothing.
-    const entered = lane.enter(exchange, isPost ? body : NO_BYTES, facts)
+    const entered = lane.enter(exchange, isPost ? body : NO_BYTES, { facts, ticket })
     if (entered instanceof Pending) {
       pending = entered
       options.engine.scheduler.wake(lane)
@@ -129,30 +129,9 @@ function admit(exchange: Exchange, target: Target, options: QueryOptions): void 
     }
     exchange.replyError(entered)
     lane.options.observer.answered(entered.status, 0)
+    ticket.settled()
     generation.endLease()
   })
-}
-
-/** Null when the caller may ask this generation. */
-function authorize(
-  { engine, recorder }: QueryOptions,
-  generation: Held,
-  serviceId: string,
-  authorization: string,
-): AppError | null {
-  if (generation.isPublic) return null
-  const secret = secretOf(authorization)
-  if (secret === null) return new AppError('ERR_AUTH_MISSING', HOW_TO_SEND)
-  const digest = digestOf(secret)
-  const grant = engine.routing.grants.get(digest)
-  if (grant === undefined) {
-    return generation.accepts(digest) ? null : new AppError('ERR_AUTH_UNKNOWN', WHICH_KEYS)
-  }
-  if (grant.services !== null && !grant.services.has(serviceId)) {
-    return new AppError('ERR_AUTH_FORBIDDEN', `the key does not open "${serviceId}"`)
-  }
-  recorder.keyUsed(grant.keyId)
-  return null
 }
 
 function refuse(

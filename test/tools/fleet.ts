@@ -14,7 +14,7 @@ import { type Logger, SILENT } from '../../core/base/logger.ts'
 import type { DesiredState, ServeConfig } from '../../core/channel/messages.ts'
 import { recordOf } from '../../core/channel/witness.ts'
 import type { MetricsDelta } from '../../core/metrics/delta.ts'
-import { NO_RUNTIMES } from './runtimes.ts'
+import { NO_QUERY_LOG, NO_RUNTIMES } from './runtimes.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'switchyard-fleet-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -122,6 +122,8 @@ const CONFIG: ServeConfig = {
   processes: 1,
   witnessFile: null,
   runtimes: NO_RUNTIMES,
+  issuers: [],
+  queryLog: NO_QUERY_LOG,
 }
 
 export interface FleetSettings extends Partial<Omit<FleetOptions, 'config' | 'launch'>> {

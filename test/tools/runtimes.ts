@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { findProgram } from '../../admin/bundle/child-limits.ts'
+import type { QueryLogSettings } from '../../core/channel/messages.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { RuntimeSettings } from '../../core/config/runtimes.ts'
 
@@ -30,6 +31,13 @@ export const NO_RUNTIMES: RuntimeSettings = {
   prlimit: null,
   setpriv: null,
   connections: [],
+}
+
+/** For tests whose services log nothing. */
+export const NO_QUERY_LOG: QueryLogSettings = {
+  directory: join(NOT_A_FOLDER, 'query-log'),
+  fileBytesMax: LIMITS.queryLogFileBytesMax,
+  totalBytesMax: LIMITS.queryLogTotalBytesMax,
 }
 
 /** All that is installed here; the folder goes with the test. */

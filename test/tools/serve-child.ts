@@ -14,7 +14,7 @@ import {
   type ToServe,
 } from '../../core/channel/messages.ts'
 import { LIMITS } from '../../core/config/limits.ts'
-import { NO_RUNTIMES } from './runtimes.ts'
+import { NO_QUERY_LOG, NO_RUNTIMES } from './runtimes.ts'
 import { until } from './waiting.ts'
 
 type Said<K extends ToControl['kind']> = Extract<ToControl, { kind: K }>
@@ -116,6 +116,8 @@ function configOf(given: Partial<ServeConfig> & { readonly port: number }): Serv
     processes: 1,
     witnessFile: null,
     runtimes: NO_RUNTIMES,
+    issuers: [],
+    queryLog: NO_QUERY_LOG,
     ...given,
   }
 }

@@ -141,7 +141,7 @@ t.test('facts travel with their request, and with no batch that has none', async
   t.notOk('requests' in packBatch(lane, lane.take(), performance.now()))
   const facts: RequestFacts = { method: 'GET', path: '/p', query: 'q=1', headers: [['a', 'b']] }
   accept(lane, new Asker(), 'a')
-  lane.enter(new Asker(), bodyOf(''), facts)
+  lane.enter(new Asker(), bodyOf(''), { facts })
   const job = packBatch(lane, lane.take(), performance.now())
   t.same(job.requests, [{ method: 'POST', path: '', query: '', headers: [] }, facts])
   t.same(structuredClone(job.requests), job.requests, 'as a thread gets them')
