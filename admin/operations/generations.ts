@@ -1,4 +1,4 @@
-/** Generations: held in memory on request, made active, and deleted when nothing uses them. */
+/** Generations: held in memory on request, and deleted when nothing uses them. */
 
 import { AppError, messageOf } from '../../core/base/errors.ts'
 import { type GenerationRef, refKey } from '../../core/base/ids.ts'
@@ -26,26 +26,6 @@ export async function unloadGeneration(context: Context, ref: GenerationRef): Pr
     context.catalog.generation(ref.serviceId, ref.generationId)
     assertUnused(context, ref)
     await evict(context, ref)
-  })
-}
-
-/**
- * Makes a generation the only active one: warm first, then durable, then routed. Whatever fails
- * before the commit leaves everything as it was.
- */
-export async function switchTo(context: Context, ref: GenerationRef, actor: string): Promise<void> {
-  const ticket = context.switches.take()
-  context.catalog.generation(ref.serviceId, ref.generationId)
-  assertUsable(context, ref)
-  context.serving.pardon(ref.serviceId, ref.generationId)
-  await context.publisher.withReserved(ref, async () => {
-    let committed = false
-    while (!committed) {
-      // Outside the service's queue: going back to a warm generation must not wait for this load.
-      await context.publisher.ensureWarm(ref)
-      const commit = () => commitSwitch(context, ref, ticket, actor)
-      committed = await context.perService.run(ref.serviceId, commit)
-    }
   })
 }
 
@@ -95,39 +75,6 @@ export function journalView(record: GenerationRecord): object {
   return { serviceId, generationId: id, sha256, createdOn, bytes }
 }
 
-/** False when it is not warm any more: its threads crashed while it waited in the queue. */
-async function commitSwitch(
-  context: Context,
-  ref: GenerationRef,
-  ticket: number,
-  actor: string,
-): Promise<boolean> {
-  const { catalog, publisher, switches } = context
-  const { serviceId, generationId } = ref
-  const before = catalog.service(serviceId)
-  if (switches.isOvertaken(serviceId, ticket)) {
-    throw new AppError('ERR_SWITCH_OVERTAKEN', `${refKey(ref)} is loaded but not active`)
-  }
-  if (!publisher.isWarm(ref)) return false
-  const mapping = [{ generationId, proba: 1 }]
-  await catalog.commit({
-    actor,
-    action: 'switchGeneration',
-    before: { serviceId, mapping: before.mapping },
-    after: { serviceId, mapping },
-    puts: [{ kind: 'service', record: { ...before, mapping } }],
-    removes: [],
-  })
-  switches.commit(serviceId, ticket)
-  for (const previous of before.mapping) {
-    keepWarm(context, { serviceId, generationId: previous.generationId })
-  }
-  // Of a disabled service nothing mapped is in memory; the load should not have been in vain.
-  if (!before.enabled) keepWarm(context, ref)
-  await publisher.apply()
-  return true
-}
-
 /**
  * What receives no traffic any more stays in memory for a while, so that going back takes no load.
  * Not with child processes: those have memory of their own that nobody shares, and their code may
@@ -139,7 +86,7 @@ export function keepWarm({ catalog, publisher }: Context, ref: GenerationRef): v
   else publisher.residents.keep(ref)
 }
 
-function assertUsable(context: Context, ref: GenerationRef): void {
+export function assertUsable(context: Context, ref: GenerationRef): void {
   const { catalog, publisher } = context
   const damaged = publisher.isWarm(ref) ? null : catalog.damaged(ref.serviceId, ref.generationId)
   const reason = catalog.quarantined(ref.serviceId, ref.generationId) ?? damaged

@@ -21,6 +21,7 @@ import { type HealthView, healthView } from './health.ts'
 import { ImportBoard } from './import-board.ts'
 import { type ImportRequest, importGeneration } from './imports.ts'
 import * as keys from './keys.ts'
+import * as mapping from './mapping.ts'
 import { Publisher } from './publisher.ts'
 import { recover } from './recovery.ts'
 import * as services from './services.ts'
@@ -164,7 +165,13 @@ function createOperations(context: Context, check: ContentCheck) {
       generations.deleteGeneration(context, ref, actor),
     preloadGeneration: (ref: GenerationRef) => generations.preloadGeneration(context, ref),
     unloadGeneration: (ref: GenerationRef) => generations.unloadGeneration(context, ref),
-    switchTo: (ref: GenerationRef, actor: string) => generations.switchTo(context, ref, actor),
+    switchTo: (ref: GenerationRef, actor: string) => mapping.switchTo(context, ref, actor),
+    switchAndEnable: (ref: GenerationRef, actor: string) =>
+      mapping.switchAndEnable(context, ref, actor),
+    switchToNewest: (serviceId: string, actor: string) =>
+      mapping.switchToNewest(context, serviceId, actor),
+    setMapping: (wanted: Parameters<typeof mapping.setMapping>[1]) =>
+      mapping.setMapping(context, wanted),
 
     listKeys: () => catalog.keys().map((record) => views.keyView(context, record)),
     getKey: (id: string) => views.keyView(context, catalog.key(id)),

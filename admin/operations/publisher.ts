@@ -83,6 +83,13 @@ export class Publisher {
     }
   }
 
+  /** The same for several: all of them are kept, or none. */
+  async withAllReserved<T>(refs: readonly GenerationRef[], task: () => Promise<T>): Promise<T> {
+    const [first, ...rest] = refs
+    if (first === undefined) return task()
+    return this.withReserved(first, () => this.withAllReserved(rest, task))
+  }
+
   /** Of a reserved generation: returns when it is warm, throws ERR_LOAD_FAILED with the reason. */
   async ensureWarm(ref: GenerationRef): Promise<void> {
     if (this.#published.has(refKey(ref)) && this.isWarm(ref)) {

@@ -9,6 +9,7 @@ import type { ServiceRecord, StateRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
 import { removeUnusedEnvironments } from './environments.ts'
 import { keepWarm } from './generations.ts'
+import { refsOf } from './mapping.ts'
 
 export async function createService(
   context: Context,
@@ -43,13 +44,14 @@ export async function enableService(
   serviceId: string,
   actor: string,
 ): Promise<void> {
-  const refs = mappedRefs(context.catalog.service(serviceId)).filter(
+  const refs = mappedRefs(context, serviceId).filter(
     (ref) => context.catalog.quarantined(ref.serviceId, ref.generationId) === null,
   )
   for (const ref of refs) context.serving.pardon(ref.serviceId, ref.generationId)
-  await withAllWarm(context, refs, () =>
-    context.perService.run(serviceId, () => setEnabled(context, serviceId, true, actor)),
-  )
+  await context.publisher.withAllReserved(refs, async () => {
+    for (const ref of refs) await context.publisher.ensureWarm(ref)
+    await context.perService.run(serviceId, () => setEnabled(context, serviceId, true, actor))
+  })
 }
 
 export async function disableService(
@@ -59,7 +61,7 @@ export async function disableService(
 ): Promise<void> {
   await context.perService.run(serviceId, async () => {
     // Enabling it again soon takes no load.
-    for (const ref of mappedRefs(context.catalog.service(serviceId))) keepWarm(context, ref)
+    for (const ref of mappedRefs(context, serviceId)) keepWarm(context, ref)
     await setEnabled(context, serviceId, false, actor)
   })
 }
@@ -109,19 +111,6 @@ async function setEnabled(
   await context.publisher.apply()
 }
 
-async function withAllWarm(
-  context: Context,
-  refs: readonly GenerationRef[],
-  task: () => Promise<void>,
-): Promise<void> {
-  const [first, ...rest] = refs
-  if (first === undefined) return task()
-  await context.publisher.withReserved(first, async () => {
-    await context.publisher.ensureWarm(first)
-    await withAllWarm(context, rest, task)
-  })
-}
-
 function assertIdle(context: Context, serviceId: string): void {
   if (context.imports.isBusy(serviceId)) {
     throw new AppError('ERR_GENERATION_BUSY', 'a generation of the service is being imported')
@@ -168,6 +157,6 @@ async function discardFolder(context: Context, serviceId: string): Promise<void>
   }
 }
 
-function mappedRefs(service: ServiceRecord): GenerationRef[] {
-  return service.mapping.map(({ generationId }) => ({ serviceId: service.id, generationId }))
+function mappedRefs({ catalog }: Context, serviceId: string): GenerationRef[] {
+  return refsOf(serviceId, catalog.service(serviceId).mapping)
 }

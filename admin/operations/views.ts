@@ -38,18 +38,20 @@ export interface ServiceView extends ServiceSummaryView {
 
 export interface GenerationSummaryView {
   readonly generationId: string
+  /** The same id, as the other dialect calls it. */
+  readonly generation: string
   readonly active: boolean
   readonly createdOn: number
+  readonly proba: number
+  /** In memory, for whatever reason. */
+  readonly preloaded: boolean
 }
 
 export interface GenerationView extends GenerationSummaryView {
   readonly endpoints: readonly EndpointRecord[]
-  /** In memory, for whatever reason. */
-  readonly preloaded: boolean
   /** `importing`, `imported`, or what serving reports: loading, warm, active, draining, failed. */
   readonly state: string
   readonly reason: string | null
-  readonly proba: number
   readonly sha256?: string
   readonly bytes?: number
   readonly sequence?: number
@@ -129,8 +131,14 @@ export function generationSummaryView(
   context: Context,
   record: GenerationRecord,
 ): GenerationSummaryView {
-  const { id: generationId, createdOn } = record
-  return { generationId, active: probaOf(context, record) > 0, createdOn }
+  const { serviceId, id: generationId, createdOn } = record
+  const proba = probaOf(context, record)
+  const state = context.publisher.observed({ serviceId, generationId })?.state
+  const preloaded = state === 'warm' || state === 'active' || state === 'draining'
+  return {
+    ...{ generationId, generation: generationId },
+    ...{ active: proba > 0, createdOn, proba, preloaded },
+  }
 }
 
 function generationView(context: Context, record: GenerationRecord): GenerationView {
@@ -142,10 +150,8 @@ function generationView(context: Context, record: GenerationRecord): GenerationV
   return {
     ...generationSummaryView(context, record),
     endpoints: record.endpoints,
-    preloaded: state === 'warm' || state === 'active' || state === 'draining',
     state: quarantined === null ? state : 'failed',
     reason: quarantined ?? damaged ?? observed?.reason ?? null,
-    proba: probaOf(context, record),
     sha256: record.sha256,
     bytes: record.bytes,
     sequence: record.sequence,
@@ -158,6 +164,7 @@ function generationView(context: Context, record: GenerationRecord): GenerationV
 function importingView(status: ImportStatus): GenerationView {
   return {
     generationId: status.generationId,
+    generation: status.generationId,
     active: false,
     createdOn: status.startedOn,
     endpoints: [],

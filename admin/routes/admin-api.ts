@@ -12,6 +12,7 @@ import type { Answer } from '../../core/http/exchange.ts'
 import { failureAnswer } from '../../core/http/failure.ts'
 import type { StreamingExchange } from '../../core/http/node-exchange.ts'
 import type { StreamingHandler } from '../../core/http/node-http.ts'
+import * as actions from './actions.ts'
 import type { AdminApiOptions, Call, CallHandler } from './call.ts'
 import * as generations from './generations.ts'
 import * as keys from './keys.ts'
@@ -22,6 +23,7 @@ import * as services from './services.ts'
 import type { OperationId, Route } from './table.ts'
 
 const HANDLERS: Readonly<Record<OperationId, CallHandler>> = {
+  ...actions,
   ...services,
   ...generations,
   ...keys,

@@ -27,6 +27,26 @@ export const CreateAuthKeySchema = Type.Object(
   strict,
 )
 
+/** Each mapped generation has a pool of threads and memory of its own. */
+const MAPPED_MAX = 64
+
+export const MappingSchema = Type.Object(
+  {
+    entries: Type.Array(
+      Type.Object(
+        {
+          generation: Type.Optional(Type.String()),
+          generations: Type.Optional(Type.String({ description: 'The same, as some write it.' })),
+          proba: Type.Number({ description: 'Share of the traffic, over 0; they sum to 1.' }),
+        },
+        strict,
+      ),
+      { minItems: 1, maxItems: MAPPED_MAX },
+    ),
+  },
+  strict,
+)
+
 /** A hostile body of 10,000 wrong ids is answered with these. */
 const ERRORS_MAX = 32
 
@@ -49,9 +69,19 @@ export class BodyReader<Schema extends TSchema> {
 
 function parse(bytes: Uint8Array): unknown {
   if (bytes.length === 0) return {}
+  let text = ''
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    return JSON.parse(text)
   } catch {
-    throw new AppError('ERR_BODY_INVALID', 'it is not JSON in UTF-8')
+    throw new AppError('ERR_BODY_INVALID', whyNotJson(text))
   }
+}
+
+/** What Python writes for numbers that JSON lacks is told by its name. */
+function whyNotJson(text: string): string {
+  const outsideTexts = text.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""')
+  const [token] = /-?\b(?:NaN|Infinity)\b/.exec(outsideTexts) ?? []
+  if (token === undefined) return 'it is not JSON in UTF-8'
+  return `${token} is no value of JSON; send a number or null`
 }

@@ -4,9 +4,21 @@ import { AppError } from '../../core/base/errors.ts'
 import type { GenerationRef } from '../../core/base/ids.ts'
 import { done, json, NO_CONTENT } from './answers.ts'
 import type { Call, CallHandler } from './call.ts'
+import { isOtherDialect } from './dialect.ts'
 
-export const listGenerations: CallHandler = ({ api, params }) =>
-  json(api.operations.listGenerations(params['serviceId'] ?? ''))
+/** What a cache in between would have to look at, since two kinds of callers get two shapes. */
+const VARY = { Vary: 'Authorization, Accept' }
+
+/** Clients of the other dialect need an object, and are known by their Basic authentication. */
+export const listGenerations: CallHandler = ({ api, exchange, params }) => {
+  const wanted = new URLSearchParams(exchange.query).get('shape')
+  const shape = wanted ?? (isOtherDialect(exchange) ? 'object' : 'array')
+  if (shape !== 'array' && shape !== 'object') {
+    throw new AppError('ERR_PARAMETER_INVALID', 'shape: allowed is "array" or "object"')
+  }
+  const generations = api.operations.listGenerations(params['serviceId'] ?? '')
+  return { ...json(shape === 'array' ? generations : { generations }), headers: VARY }
+}
 
 export const getGeneration: CallHandler = ({ api, params }) =>
   json(api.operations.getGeneration(refOf(params)))

@@ -5,7 +5,7 @@
 
 import { type TSchema, Type } from '@sinclair/typebox'
 import { ENDPOINT_TYPES } from '../../core/bundle/manifest.ts'
-import { CreateAuthKeySchema, CreateServiceSchema } from './bodies.ts'
+import { CreateAuthKeySchema, CreateServiceSchema, MappingSchema } from './bodies.ts'
 
 const Time = Type.Integer({ format: 'int64', description: 'Milliseconds since the epoch.' })
 const Count = Type.Integer({ minimum: 0 })
@@ -72,8 +72,11 @@ const Mapping = Type.Object({
 
 const generationFields = {
   generationId: Type.String(),
-  active: Type.Boolean(),
+  generation: Type.String({ description: 'The same id.' }),
+  active: Type.Boolean({ description: 'Receives traffic.' }),
   createdOn: Time,
+  proba: Type.Number({ description: 'Share of the traffic of its service.' }),
+  preloaded: Type.Boolean({ description: 'In memory.' }),
 }
 
 const Durations = Type.Object(
@@ -97,6 +100,7 @@ const seriesFields = {
 export const SCHEMAS = {
   CreateServiceRequest: CreateServiceSchema,
   CreateAuthKeyRequest: CreateAuthKeySchema,
+  MappingRequest: MappingSchema,
   Done: Type.Object({ ok: Type.Boolean() }),
   ServiceSummary: Type.Object(summaryFields),
   Service: Type.Object({
@@ -111,12 +115,10 @@ export const SCHEMAS = {
   Generation: Type.Object({
     ...generationFields,
     endpoints: Type.Array(Endpoint),
-    preloaded: Type.Boolean({ description: 'In memory.' }),
     state: Type.String({
       description: 'importing, imported, loading, warm, active, draining or failed',
     }),
     reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it failed.' }),
-    proba: Type.Number({ description: 'Share of the traffic of its service.' }),
     sha256: Type.Optional(Type.String({ description: 'Of the content of the bundle.' })),
     bytes: Type.Optional(Type.Integer({ description: 'On disk.' })),
     sequence: Type.Optional(Type.Integer({ description: 'Order of import.' })),

@@ -3,6 +3,7 @@
 import { done, json, NO_CONTENT } from './answers.ts'
 import { BodyReader, CreateServiceSchema } from './bodies.ts'
 import type { CallHandler } from './call.ts'
+import { isOtherDialect } from './dialect.ts'
 
 const createBody = new BodyReader(CreateServiceSchema)
 
@@ -16,9 +17,10 @@ export const createService: CallHandler = async ({ api, body, actor }) => {
 export const getService: CallHandler = ({ api, params }) =>
   json(api.operations.getService(params['serviceId'] ?? ''))
 
-export const deleteService: CallHandler = async ({ api, params, actor }) => {
+export const deleteService: CallHandler = async ({ api, exchange, params, actor }) => {
+  const answer = isOtherDialect(exchange) ? done() : NO_CONTENT
   await api.operations.deleteService(params['serviceId'] ?? '', actor)
-  return NO_CONTENT
+  return answer
 }
 
 export const enableService: CallHandler = async ({ api, params, actor }) => {
