@@ -20,6 +20,8 @@ const CLOSED_MAX = 64
 /** What dispatch must know of the caller; it knows no HTTP. */
 export interface Caller {
   readonly done: boolean
+  /** Of the failure that it was answered with; absent or null: of none. */
+  readonly requestId?: string | null
   /** As text, or as UTF-8 that is passed on as it is. */
   replyJson(json: string | Uint8Array): void
   /** With a status from 200 to 599. */
