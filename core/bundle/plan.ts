@@ -145,6 +145,13 @@ export interface CostModel {
   readonly perRowUs: number
 }
 
+export interface ExamplePlan {
+  readonly name: string
+  /** As JSON texts, the answer with its envelope; absent where it was no JSON. */
+  readonly body: string
+  readonly answer?: string
+}
+
 /** What every endpoint has, whatever runs it. */
 interface EndpointPlanBase {
   readonly id: string
@@ -156,6 +163,8 @@ interface EndpointPlanBase {
   readonly worstBatchMs: number
   /** Bodies that worked in the forge: every thread or child runs one before it serves. */
   readonly warmUp: readonly string[]
+  /** Test queries and what was answered, for people to read; absent: none, or an older plan. */
+  readonly examples?: readonly ExamplePlan[]
   /** Look-ups that add features before a prediction; absent: none. */
   readonly enrich?: EnrichPlan
   /** Predictions can be explained; absent: they cannot. */
@@ -209,6 +218,13 @@ export interface CodePlan {
   readonly get: boolean
   /** Null for functions. */
   readonly prediction: CustomPredictionPlan | null
+  /** Of functions, where their language tells; absent: not known, or any. */
+  readonly arguments?: readonly FunctionArgument[]
+}
+
+export interface FunctionArgument {
+  readonly name: string
+  readonly required: boolean
 }
 
 export interface PythonPlan extends CodePlan {

@@ -17,6 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'core/bundle': ['base', 'config'],
   'core/children': ['base', 'config'],
   'core/metrics': ['base', 'config'],
+  'core/openapi': ['base', 'config', 'bundle'],
   'core/http': ['base', 'config'],
   'core/channel': ['base', 'config', 'bundle', 'children', 'metrics'],
   'core/auth': ['base', 'config', 'channel', 'http'],
@@ -24,10 +25,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'core/engine': ['base', 'config', 'bundle', 'children', 'metrics', 'channel', 'dispatch'],
   'core/query': [
     ...['base', 'config', 'bundle', 'metrics', 'channel', 'dispatch'],
-    ...['engine', 'http', 'auth'],
+    ...['engine', 'http', 'auth', 'openapi'],
   ],
   workers: ['base', 'bundle', 'children'],
-  admin: ['base', 'config', 'bundle', 'children', 'auth', 'channel', 'http', 'metrics'],
+  admin: ['base', 'config', 'bundle', 'children', 'auth', 'channel', 'http', 'metrics', 'openapi'],
 }
 
 /** Single files that a layer may import although it may not import their layer. */
