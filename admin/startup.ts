@@ -41,7 +41,7 @@ export interface NodeOptions {
   readonly config: Config
   readonly version: string
   readonly launch: Launch
-  readonly forge: Omit<ForgeOptions, 'memoryBytesMin' | 'timeMs' | 'runtimes' | 'logger'>
+  readonly forge: Omit<ForgeOptions, 'memoryBytesMin' | 'timeMs' | 'runtimes' | 'issuers' | 'logger'>
   /** Folder of demo.json and its bundles. */
   readonly demoFolder: string
   /** True: a person will read the first admin key; else it is kept in a file. */
@@ -210,7 +210,9 @@ async function openParts(
   const fleet = newFleet(options, { config: serving, home, metrics })
   const memoryBytesMin = config.forgeMemoryBytes
   const { forgeMs: timeMs } = config
-  const forge = createForge({ ...options.forge, memoryBytesMin, timeMs, runtimes, logger })
+  const issuers = config.issuers.map(({ name, audiences }) => ({ name, audiences }))
+  const limits = { memoryBytesMin, timeMs }
+  const forge = createForge({ ...options.forge, ...limits, runtimes, issuers, logger })
   opened.onClose(() => forge.close())
 
   const { keepPreviousMs, drainMs } = config
@@ -320,7 +322,7 @@ function serveConfig(
     processes: config.processes,
     witnessFile: null,
     runtimes,
-    issuers: [],
+    issuers: config.issuers,
     queryLog: {
       directory: home.queryLog,
       fileBytesMax: LIMITS.queryLogFileBytesMax,

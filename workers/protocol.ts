@@ -4,6 +4,7 @@
  * Error without its code.
  */
 
+import type { KnownIssuer } from '../core/bundle/check-authorization.ts'
 import type { MessagePort } from 'node:worker_threads'
 import type { ErrorCode, Fault } from '../core/base/errors.ts'
 import type { PoolKind, Verb } from '../core/bundle/kinds.ts'
@@ -123,6 +124,8 @@ export interface ForgeRequest {
   /** Most that may be unpacked: what there is room for. */
   readonly diskBytesMax: number
   readonly settings: RuntimeSettings
+  /** Token issuers that the bundle may refer to; absent: any. */
+  readonly issuers?: readonly KnownIssuer[]
 }
 
 /** `environment` (pip at work) and `tables` may take minutes, so each has its own time. */

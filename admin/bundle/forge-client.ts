@@ -13,6 +13,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ErrorCode, messageOf } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
+import type { KnownIssuer } from '../../core/bundle/check-authorization.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { RuntimeSettings } from '../../core/config/runtimes.ts'
 import { TELEMETRY } from '../../core/config/telemetry.ts'
@@ -44,6 +45,8 @@ export interface ForgeOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly cores: number
   readonly runtimes: RuntimeSettings
+  /** Token issuers that bundles may refer to. */
+  readonly issuers: readonly KnownIssuer[]
   readonly logger: Logger
 }
 
@@ -110,7 +113,7 @@ export function createForge(options: ForgeOptions): ClosableForge {
     async run(request, archiveBytes, listener) {
       if (closed) return refusal('ERR_STOPPING', 'the import was given up')
       const job: Job = {
-        request: { ...request, settings: options.runtimes },
+        request: { ...request, settings: options.runtimes, issuers: options.issuers },
         listener,
         archiveBytes,
         timeMs: (bytes) => options.timeMs + (1000 * bytes) / LIMITS.forgeBytesPerS,

@@ -21,6 +21,7 @@ const generationId = only('an id', (value) => typeof value === 'string' && isGen
 const keyId = only('an id', (value) => typeof value === 'string' && /^[^/]{1,256}$/.test(value))
 const present = only('a value', (value) => value !== undefined)
 const object = only('an object', isObject)
+const limit = nullable(number)
 
 const code = shape({ file: text, name: text, variables: object, get: flag })
 const steps = list(shape({ table: text, key: list(shape({ column: text, field: text })) }))
@@ -71,7 +72,11 @@ const table = shape({
 /** Tables and made files came later: plans of an older version lack them. */
 const plan = shape({
   planVersion: only('1', (value) => value === 1),
-  authorization: shape({ method: text, keys: list(shape({ id: text, sha256: digest })) }),
+  authorization: shape({
+    method: text,
+    keys: list(shape({ id: text, sha256: digest })),
+    token: optional(shape({ issuer: text, audiences: list(text), scopes: list(text) })),
+  }),
   threads: nullable(number),
   endpoints: list(endpointPlan),
   tables: optional(list(table)),
@@ -84,6 +89,8 @@ const CHECKS: Readonly<Record<string, Check>> = {
     enabled: flag,
     mapping: list(shape({ generationId, proba: number })),
     createdOn: number,
+    queryLog: optional(shape({ mode: text, share: number })),
+    cors: optional(shape({ origins: list(text) })),
   }),
   generation: shape({
     serviceId,
@@ -103,8 +110,17 @@ const CHECKS: Readonly<Record<string, Check>> = {
     allowedServices: list(text),
     createdOn: number,
     lastUse: nullable(number),
+    quota: optional(shape({ requestsPerSecond: limit, concurrentRequests: limit })),
   }),
-  adminKey: shape({ id: keyId, label: text, sha256: digest, createdOn: number }),
+  adminKey: shape({
+    id: keyId,
+    label: text,
+    sha256: digest,
+    createdOn: number,
+    description: optional(text),
+    createdBy: optional(text),
+    expiry: optional(number),
+  }),
 }
 
 const journalEntry = shape({

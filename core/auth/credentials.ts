@@ -29,6 +29,12 @@ export function secretOf(authorizationHeader: string): string | null {
   return null
 }
 
+/** The token in `Bearer TOKEN`: unlike keys, tokens are no user names. */
+export function tokenOf(authorizationHeader: string): string | null {
+  if (authorizationHeader.indexOf(' ') !== 6 || !isScheme(authorizationHeader, 'bearer')) return null
+  return orNull(authorizationHeader.slice(7))
+}
+
 /** Schemes are compared without case, as HTTP wants. */
 function isScheme(header: string, scheme: string): boolean {
   for (let index = 0; index < scheme.length; index += 1) {

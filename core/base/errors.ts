@@ -41,6 +41,7 @@ export const ERROR_TABLE = {
   ERR_GENERATION_ACTIVE: { status: 409, message: 'the generation is active' },
   ERR_GENERATION_BUSY: { status: 409, message: 'the generation is being imported or loaded' },
   ERR_SWITCH_OVERTAKEN: { status: 409, message: 'a later switch of the service was faster' },
+  ERR_KEY_LAST: { status: 409, message: 'the last usable admin key cannot be deleted' },
   ERR_TLS_OFF: { status: 409, message: 'the node serves without TLS' },
   ERR_BODY_TOO_LARGE: { status: 413, message: 'the request body is over the limit' },
   ERR_BUNDLE_TOO_LARGE: { status: 413, message: 'the bundle is over the limit' },
@@ -111,6 +112,8 @@ export class AppError extends Error {
   readonly faults: readonly Fault[]
   /** Of the table, unless an endpoint's own code has chosen another. */
   readonly status: number
+  /** What the answer says beside its body; see Refusal. */
+  readonly headers: Readonly<Record<string, string>> | null = null
 
   constructor(
     code: ErrorCode,
@@ -123,6 +126,16 @@ export class AppError extends Error {
     this.detail = detail
     this.faults = faults
     this.status = status
+  }
+}
+
+/** A failure whose answer tells in headers how to go on: with which token, or when. */
+export class Refusal extends AppError {
+  override readonly headers: Readonly<Record<string, string>>
+
+  constructor(code: ErrorCode, detail: string, headers: Readonly<Record<string, string>>) {
+    super(code, detail)
+    this.headers = headers
   }
 }
 

@@ -9,6 +9,7 @@ import type { ErrorCode, Fault } from '../base/errors.ts'
 import { ID_RULE, isGenerationId } from '../base/ids.ts'
 import { isDeeperThan, isObject } from '../base/json.ts'
 import { LIMITS } from '../config/limits.ts'
+import { authorizationFaults, type KnownIssuer } from './check-authorization.ts'
 import { endpointFaults } from './check-endpoints.ts'
 import { fileFaults, folderFaults } from './check-files.ts'
 import { type Shaped, shapeOf } from './check-shape.ts'
@@ -26,6 +27,8 @@ export interface ManifestContext {
   readonly fileName: string | null
   /** Paths of all files of the bundle, relative to the manifest. */
   readonly files: ReadonlySet<string>
+  /** Token issuers of the node; absent: not known here. */
+  readonly issuers?: readonly KnownIssuer[]
 }
 
 export type CheckedManifest =
@@ -66,8 +69,9 @@ export function checkManifest(raw: unknown, context: ManifestContext): CheckedMa
 }
 
 /** Of whatever part has the right shape, so that a fault elsewhere hides nothing. */
-function semanticFaults({ envelope, endpoints }: Shaped, { files }: ManifestContext): Fault[] {
-  const faults: Fault[] = []
+function semanticFaults({ envelope, endpoints }: Shaped, context: ManifestContext): Fault[] {
+  const { files, issuers } = context
+  const faults = authorizationFaults(envelope?.authorization, issuers)
   const tables = envelope?.tables ?? []
   faults.push(...tableFaults(tables, files))
   const { requirements, wheels } = envelope?.python ?? {}

@@ -22,7 +22,7 @@ import {
   type StdPredictionEndpoint,
   StdPredictionSchema,
 } from './endpoint-schemas.ts'
-import { ENDPOINT_ID, FilePath, strict } from './schema-parts.ts'
+import { ENDPOINT_ID, FilePath, SCOPE_PATTERN, SETTING_PATTERN, strict } from './schema-parts.ts'
 import { TableSchema } from './table-schema.ts'
 
 const Id = Type.String({ pattern: ID_PATTERN })
@@ -81,9 +81,16 @@ function printed(type: RunType): TObject {
   return Type.Object({ ...schema.properties, type: names }, { ...strict, title: type })
 }
 
+/** What `aud` of a token may hold: a name or a URL. */
+const Audience = Type.String({ minLength: 1, maxLength: 1024 })
+
 const AuthorizationSchema = Type.Object(
   {
-    method: Type.Union([Type.Literal('PUBLIC'), Type.Literal('API_KEYS')]),
+    method: Type.Union([
+      Type.Literal('PUBLIC'),
+      Type.Literal('API_KEYS'),
+      Type.Literal('OAUTH2', { description: 'A token (JWT) of an issuer that the node knows.' }),
+    ]),
     keys: Type.Optional(
       Type.Array(
         Type.Object(
@@ -95,6 +102,25 @@ const AuthorizationSchema = Type.Object(
         ),
         { description: 'Keys that open this service: SHA-256 of the key, lower-case hex.' },
       ),
+    ),
+    issuer: Type.Optional(
+      Type.String({
+        pattern: SETTING_PATTERN,
+        description: 'OAUTH2: name of an issuer in the config file of the node.',
+      }),
+    ),
+    audiences: Type.Optional(
+      Type.Array(Audience, {
+        minItems: 1,
+        maxItems: 100,
+        description: "OAUTH2: one of these in the token's aud; default: those of the issuer.",
+      }),
+    ),
+    scopes: Type.Optional(
+      Type.Array(Type.String({ pattern: SCOPE_PATTERN, maxLength: 256 }), {
+        maxItems: 100,
+        description: "OAUTH2: all of these in the token's scope or scp.",
+      }),
     ),
   },
   strict,

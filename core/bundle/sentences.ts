@@ -7,7 +7,14 @@ import type { ErrorObject } from 'ajv'
 import type { Fault } from '../base/errors.ts'
 import { ID_PATTERN, ID_RULE } from '../base/ids.ts'
 import { isObject } from '../base/json.ts'
-import { FUNCTION_PATTERN, NAME_PATTERN, TABLE_FROM, TABLE_NAME } from './schema-parts.ts'
+import {
+  FUNCTION_PATTERN,
+  NAME_PATTERN,
+  SCOPE_PATTERN,
+  SETTING_PATTERN,
+  TABLE_FROM,
+  TABLE_NAME,
+} from './schema-parts.ts'
 
 /** What is judged, when that is a part of a file. */
 export interface Judged {
@@ -135,6 +142,8 @@ function ruleOf(error: ErrorObject): string {
 /** What a text must be, in words; the one pattern that is not here is that of a digest. */
 const PATTERN_RULES: ReadonlyMap<unknown, string> = new Map([
   [ID_PATTERN, ID_RULE],
+  [SETTING_PATTERN, '1 to 63 letters, digits, "_" or "-", no digit or "-" first'],
+  [SCOPE_PATTERN, 'one scope: printable ASCII without blanks, quotes and backslashes'],
   [NAME_PATTERN, 'a name of letters, digits, "_" and "." that starts with no digit'],
   [FUNCTION_PATTERN, 'a name of letters, digits, "_" and "." that starts with a letter'],
   [TABLE_NAME, 'a name of up to 63 letters, digits and "_" that starts with no digit'],

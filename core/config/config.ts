@@ -8,8 +8,11 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import { messageOf } from '../base/errors.ts'
-import { readConnections, WrongConnection } from './connections.ts'
+import { readConnections } from './connections.ts'
+import { WrongField } from './field-reader.ts'
+import type { IssuerSettings } from './issuers.ts'
 import { allowedText, OPTIONS, type OptionName, type OptionRow } from './options.ts'
+import { readIssuers } from './read-issuers.ts'
 import type { ConnectionSettings } from './runtimes.ts'
 
 type KindValue<Row> = Row extends { kind: 'integer' }
@@ -27,6 +30,8 @@ export type Config = Omit<Settings, 'threads'> & {
   readonly threads: number
   /** Of the config file only. */
   readonly connections: readonly ConnectionSettings[]
+  /** Of the config file only. */
+  readonly issuers: readonly IssuerSettings[]
 }
 
 export type Reading =
@@ -55,6 +60,9 @@ Commands, instead of starting the node:
   backup DIRECTORY   copy state and bundles of a node, running or not, into a new directory
   restore DIRECTORY  make a new data directory out of such a copy`
 
+/** Keys of the config file that are no options. */
+const FILE_ONLY = ['connections', 'issuers']
+
 type Value = string | number | boolean | null
 type Raw = { readonly value: unknown; readonly from: string }
 
@@ -67,7 +75,7 @@ export function readConfig(sources: ConfigSources): Reading {
     if (flags.kind === 'print') return flags
     return { kind: 'run', config: fill(sources, flags.values), unknown: unknownNames(sources.env) }
   } catch (error) {
-    if (error instanceof WrongSetting || error instanceof WrongConnection) {
+    if (error instanceof WrongSetting || error instanceof WrongField) {
       return { kind: 'wrong', line: error.message }
     }
     throw error
@@ -147,11 +155,13 @@ function fill(sources: ConfigSources, flags: Readonly<Record<string, unknown>>):
   }
   const path = read('config', {})
   const file = typeof path === 'string' ? readFileSettings(sources, path) : {}
-  const connections = readConnections(file['connections'], { ...sources, path: String(path) })
+  const fields = { ...sources, path: String(path) }
+  const connections = readConnections(file['connections'], fields)
+  const issuers = readIssuers(file['issuers'], fields)
   const { config: _config, ...names } = OPTIONS
   const values = Object.keys(names).map((name) => [name, read(name as OptionName, file)])
   const settings = complete(sources, Object.fromEntries(values) as Settings)
-  return Object.freeze({ ...settings, connections })
+  return Object.freeze({ ...settings, connections, issuers })
 }
 
 interface Places {
@@ -215,9 +225,9 @@ function readFileSettings(sources: ConfigSources, path: string): Readonly<Record
     if (name === 'adminKey') {
       throw new WrongSetting(`"adminKey" in ${path}: a secret; set SWITCHYARD_ADMIN_KEY instead`)
     }
-    if (name === 'connections' || (name !== 'config' && name in OPTIONS)) continue
+    if (FILE_ONLY.includes(name) || (name !== 'config' && name in OPTIONS)) continue
     const known = Object.keys(OPTIONS).filter((other) => other !== 'config' && other !== 'adminKey')
-    known.push('connections')
+    known.push(...FILE_ONLY)
     throw new WrongSetting(`"${name}" in ${path} is no setting; allowed is ${known.join(', ')}`)
   }
   return { ...parsed }
@@ -232,7 +242,10 @@ function parseFile(sources: ConfigSources, path: string): unknown {
 }
 
 /** Settings that depend on each other or on the machine. */
-function complete(sources: ConfigSources, values: Settings): Omit<Config, 'connections'> {
+function complete(
+  sources: ConfigSources,
+  values: Settings,
+): Omit<Config, 'connections' | 'issuers'> {
   const tls = completeTls(values)
   if (values.port !== 0 && values.port === values.adminPort && values.host === values.adminHost) {
     throw new WrongSetting(`--admin-port: ${values.port} is --port too; allowed are two ports`)

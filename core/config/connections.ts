@@ -6,21 +6,17 @@
  */
 
 import { isIP } from 'node:net'
-import { messageOf } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
+import {
+  FieldReader,
+  type FieldSources,
+  NAME_OF_SETTING,
+  NAME_OF_SETTING_RULE,
+  WrongField,
+  wrongField,
+} from './field-reader.ts'
 import type { ConnectionSettings } from './runtimes.ts'
 
-export interface ConnectionSources {
-  /** Of the config file, for messages. */
-  readonly path: string
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly readFile: (path: string) => string
-}
-
-type Fields = Readonly<Record<string, unknown>>
-
-const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,62}$/
-const NAME_RULE = '1 to 63 letters, digits, "_" or "-", starting with a letter or "_"'
 const KINDS = { postgresql: 5_432, mysql: 3_306 } as const
 const POOL_SIZE_MAX = 64
 const CONNECT_MS_MAX = 60_000
@@ -39,25 +35,22 @@ const FIELDS = [
   'services',
 ]
 
-/** The message is the line that the operator reads. */
-export class WrongConnection extends Error {}
-
 export function readConnections(
   value: unknown,
-  sources: ConnectionSources,
+  sources: FieldSources,
 ): readonly ConnectionSettings[] {
   if (value === undefined) return []
   if (!isObject(value)) {
-    throw new WrongConnection(`"connections" in ${sources.path} must be an object, name to fields`)
+    throw new WrongField(`"connections" in ${sources.path} must be an object, name to fields`)
   }
   return Object.entries(value).map(([name, fields]) => readOne(name, fields, sources))
 }
 
-function readOne(name: string, value: unknown, sources: ConnectionSources): ConnectionSettings {
+function readOne(name: string, value: unknown, sources: FieldSources): ConnectionSettings {
   const at = `"connections.${name}`
-  if (!NAME.test(name))
-    throw wrong(sources, `${at}"`, `the name is not allowed; it has ${NAME_RULE}`)
-  if (!isObject(value)) throw wrong(sources, `${at}"`, 'must be an object')
+  if (!NAME_OF_SETTING.test(name))
+    throw wrongField(sources, `${at}"`, `the name is not allowed; it has ${NAME_OF_SETTING_RULE}`)
+  if (!isObject(value)) throw wrongField(sources, `${at}"`, 'must be an object')
   for (const field of Object.keys(value)) refuseUnknown(field, at, sources)
   const reader = new FieldReader(value, at, sources)
   const kind = reader.choice('kind', ['postgresql', 'mysql'] as const)
@@ -82,13 +75,13 @@ function readOne(name: string, value: unknown, sources: ConnectionSources): Conn
   return Object.freeze(settings)
 }
 
-function refuseUnknown(field: string, at: string, sources: ConnectionSources): void {
+function refuseUnknown(field: string, at: string, sources: FieldSources): void {
   if (FIELDS.includes(field)) return
   const reason =
     field === 'password'
       ? 'no place for a secret; name a variable in "passwordEnv" or a file in "passwordFile"'
       : `is no field of a connection; allowed is ${FIELDS.join(', ')}`
-  throw wrong(sources, `${at}.${field}"`, reason)
+  throw wrongField(sources, `${at}.${field}"`, reason)
 }
 
 function readPassword(reader: FieldReader): string | null {
@@ -98,84 +91,4 @@ function readPassword(reader: FieldReader): string | null {
   if (reader.has('passwordEnv')) return reader.variable('passwordEnv')
   // Editors end files with a line break that is no part of the password.
   return reader.has('passwordFile') ? reader.file('passwordFile').replace(/\r?\n$/, '') : null
-}
-
-function wrong(sources: ConnectionSources, at: string, reason: string): WrongConnection {
-  return new WrongConnection(`${at} in ${sources.path}: ${reason}`)
-}
-
-/** Reads the fields of one connection; what it throws names the field. */
-class FieldReader {
-  readonly #fields: Fields
-  readonly #at: string
-  readonly #sources: ConnectionSources
-
-  constructor(fields: Fields, at: string, sources: ConnectionSources) {
-    this.#fields = fields
-    this.#at = at
-    this.#sources = sources
-  }
-
-  has(name: string): boolean {
-    return this.#fields[name] !== undefined
-  }
-
-  wrong(name: string, reason: string): WrongConnection {
-    return wrong(this.#sources, `${this.#at}.${name}"`, reason)
-  }
-
-  text(name: string): string {
-    const value = this.#fields[name]
-    if (value === undefined) throw this.wrong(name, 'is missing')
-    if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
-    throw this.wrong(name, `${JSON.stringify(value)} is not allowed; allowed is a text`)
-  }
-
-  texts(name: string): readonly string[] {
-    const value = this.#fields[name]
-    const isText = (one: unknown): one is string => typeof one === 'string' && one !== ''
-    if (Array.isArray(value) && value.every(isText)) return Object.freeze([...value])
-    throw this.wrong(name, `${JSON.stringify(value)} is not allowed; allowed is an array of texts`)
-  }
-
-  integer(name: string, preset: number, max: number): number {
-    const value = this.#fields[name] ?? preset
-    if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= max) {
-      return value
-    }
-    const allowed = `allowed is an integer from 1 to ${max}`
-    throw this.wrong(name, `${JSON.stringify(value)} is not allowed; ${allowed}`)
-  }
-
-  choice<Choice extends string>(
-    name: string,
-    choices: readonly Choice[],
-    preset?: NoInfer<Choice>,
-  ): Choice {
-    const value = this.#fields[name] ?? preset
-    const found = choices.find((choice) => choice === value)
-    if (found !== undefined) return found
-    const allowed = `allowed is ${choices.join(', ')}`
-    if (value === undefined) throw this.wrong(name, `is missing; ${allowed}`)
-    throw this.wrong(name, `${JSON.stringify(value)} is not allowed; ${allowed}`)
-  }
-
-  variable(name: string): string {
-    const variable = this.text(name)
-    const value = this.#sources.env[variable]
-    if (value === undefined || value === '') {
-      throw this.wrong(name, `the environment has no variable ${variable}`)
-    }
-    return value
-  }
-
-  file(name: string): string {
-    const path = this.text(name)
-    try {
-      return this.#sources.readFile(path)
-    } catch (error) {
-      const reason = messageOf(error).replace(/\s*\n\s*/g, ' ')
-      throw this.wrong(name, `the file cannot be read: ${reason}`)
-    }
-  }
 }

@@ -3,6 +3,9 @@
  * configuration only, since whoever names the URL of the keys decides who gets in.
  */
 
+/** A key of a JWK Set. */
+export type Jwk = Readonly<Record<string, unknown>>
+
 export interface IssuerSettings {
   /** What bundles call it. */
   readonly name: string
@@ -11,7 +14,7 @@ export interface IssuerSettings {
   /** https URL of a JWK Set (RFC 7517); null: `keys`. */
   readonly jwksUrl: string | null
   /** Keys of a JWK Set that the configuration holds; null: `jwksUrl`. */
-  readonly keys: readonly Readonly<Record<string, unknown>>[] | null
+  readonly keys: readonly Jwk[] | null
   /** Accepted in `aud` where a service names none; empty: a service must name one. */
   readonly audiences: readonly string[]
   /** Claim that names the caller in logs and quotas, `sub` for one. */

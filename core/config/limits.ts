@@ -21,6 +21,12 @@ export const LIMITS = {
   permitMs: 250,
   batchRowsMax: 64,
   multiRowsMax: 10_000,
+  /** An explanation gives the thread back after this long, so that others get in between. */
+  explanationSliceMs: 20,
+  /** Rows and cells of a background sample that are kept, and bytes of its file. */
+  backgroundRowsMax: 1_000,
+  backgroundCellsMax: 1_000_000,
+  backgroundBytesMax: 256 * MIB,
   jsonDepthMax: 64,
   drainMs: 15_000,
   /** uWebSockets.js ends a kept connection that is silent for this long; it cannot be set. */
@@ -70,6 +76,20 @@ export const LIMITS = {
   ioTasksMax: 64,
   /** pip may take this long for one environment. */
   environmentMs: 600_000,
+  /** Keys of a token issuer that are older are fetched again, behind the requests. */
+  issuerKeysFreshMs: 600_000,
+  /** Without its issuer a node goes on with the keys it has for so long. */
+  issuerKeysKeptMs: 24 * 3_600_000,
+  /** Tokens with unknown key ids cause one fetch in this time. */
+  issuerCoolDownMs: 30_000,
+  /** After a fetch that has failed, the next one is not tried before. */
+  issuerRetryMs: 5_000,
+  issuerFetchMs: 5_000,
+  issuerKeysBytesMax: 256 * KIB,
+  issuerKeysMax: 100,
+  /** Tokens that are remembered as good, of one issuer. */
+  tokensMax: 10_000,
+  tokenCharsMax: 8_192,
   queryLogFileBytesMax: 64 * MIB,
   /** Of one service. */
   queryLogTotalBytesMax: 1 * GIB,
@@ -87,3 +107,4 @@ assert(LIMITS.hangMs > LIMITS.timeoutMs, 'hangMs is beyond the default deadline'
 // A request that came at the last moment of a kept connection has its whole time.
 assert(LIMITS.retireMs > LIMITS.idleMs + LIMITS.timeoutMs, 'who is connected is answered')
 assert(LIMITS.permitMs < LIMITS.hangMs, 'a permit comes back before its thread is lost')
+assert(LIMITS.issuerKeysKeptMs > LIMITS.issuerKeysFreshMs, 'old keys bridge a failed fetch')

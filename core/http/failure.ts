@@ -38,5 +38,6 @@ export function endsConnection(status: number): boolean {
 
 export function failureAnswer(error: AppError, options: FailureOptions = {}): FailureAnswer {
   const body = JSON.stringify(errorBody(error, options.requestId ?? newRequestId()))
-  return { status: error.status, body, headers: { ...OF_STATUS[error.status], ...options.headers } }
+  const headers = { ...OF_STATUS[error.status], ...error.headers, ...options.headers }
+  return { status: error.status, body, headers }
 }

@@ -20,9 +20,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'core/openapi': ['base', 'config', 'bundle'],
   'core/http': ['base', 'config'],
   'core/channel': ['base', 'config', 'bundle', 'children', 'metrics'],
-  'core/auth': ['base', 'config', 'channel', 'http'],
-  'core/dispatch': ['base', 'config', 'bundle', 'metrics'],
-  'core/engine': ['base', 'config', 'bundle', 'children', 'metrics', 'channel', 'dispatch'],
+  'core/auth': ['base', 'config', 'bundle', 'children', 'channel', 'http'],
+  'core/dispatch': ['base', 'config', 'bundle', 'metrics', 'auth'],
+  'core/engine': [
+    ...['base', 'config', 'bundle', 'children', 'metrics', 'channel', 'dispatch', 'auth'],
+  ],
   'core/query': [
     ...['base', 'config', 'bundle', 'metrics', 'channel', 'dispatch'],
     ...['engine', 'http', 'auth', 'openapi'],

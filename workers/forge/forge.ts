@@ -17,6 +17,7 @@ import type {
   GenerationPlan,
   TablePlan,
   TableReport,
+  TokenPlan,
 } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { RuntimeSettings } from '../../core/config/runtimes.ts'
@@ -112,7 +113,7 @@ function unpackingProgress(tell: (notice: Notice) => void): OnProgress {
 
 async function readManifest(request: ForgeRequest, files: readonly ListedFile[]) {
   const place = manifestPath(files)
-  const { serviceId, generationId, fileName } = request
+  const { serviceId, generationId, fileName, issuers } = request
   if (place.kind === 'missing') return invalid([place.fault])
   const size = files.find(({ path }) => path === place.path)?.size ?? 0
   if (size > LIMITS.manifestBytesMax) {
@@ -126,6 +127,7 @@ async function readManifest(request: ForgeRequest, files: readonly ListedFile[])
     generationId,
     fileName,
     files: names,
+    ...(issuers === undefined ? {} : { issuers }),
   })
 }
 
@@ -224,11 +226,23 @@ function isBlocked(endpoint: ManifestEndpoint, prepared: Prepared): boolean {
 function authorizationOf({ authorization }: Manifest): AuthorizationPlan {
   if (authorization === undefined) return { method: 'API_KEYS', keys: [] }
   if (typeof authorization === 'string') return { method: authorization, keys: [] }
+  const { method, issuer, audiences = [], scopes = [] } = authorization
+  // Without an issuer the manifest was refused.
+  if (method === 'OAUTH2') return { method, keys: [], token: tokenPlan(issuer, audiences, scopes) }
   const keys = (authorization.keys ?? []).map(({ id, sha256 }) => ({
     id: id ?? `bundle-${sha256.slice(0, 8)}`,
     sha256,
   }))
-  return { method: authorization.method, keys }
+  return { method, keys }
+}
+
+function tokenPlan(
+  issuer: string | undefined,
+  audiences: readonly string[],
+  scopes: readonly string[],
+): TokenPlan {
+  assert(issuer !== undefined, 'a manifest with OAUTH2 names an issuer')
+  return { issuer, audiences, scopes }
 }
 
 /** A wrong manifest outranks a bad model, and that a failed test; all faults are told. */

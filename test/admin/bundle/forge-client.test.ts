@@ -47,6 +47,7 @@ async function run(program: string, given: RunOptions = {}): Promise<Ran> {
   const entry = join(folder, `${programs}.mjs`)
   writeFileSync(entry, `process.once('message', (request) => {\n${program}\n})`)
   const forge = createForge({
+    issuers: [],
     entry,
     memoryBytesMin: 4 * GIB,
     timeMs: 20_000,

@@ -48,6 +48,7 @@ async function run(t: Test, code: string, options: RunOptions = {}): Promise<Ran
   const base = runtimes(t)
   const settings = { ...base, childLimits: { ...base.childLimits, ...limits } }
   const forge = createForge({
+    issuers: [],
     entry: compiled('workers/forge/main.ts'),
     memoryBytesMin: 4 * GIB,
     timeMs,
