@@ -3,37 +3,53 @@
  * cannot tell of a route that is not there.
  */
 
+import {
+  INFO,
+  PATH_PARAMETERS,
+  REQUEST_EXAMPLES,
+  SECURITY_SCHEMES,
+  TAG_LIST,
+  tagOf,
+} from './openapi-parts.ts'
 import { DESCRIPTIONS, DOCS, type Doc } from './operation-docs.ts'
 import { SCHEMAS, type SchemaName } from './schemas.ts'
 import { ROUTES, type Route } from './table.ts'
 
+/** Paths of a document, then methods. */
+type Paths = Record<string, Record<string, object>>
+
 export function openApiDocument(version: string): object {
-  const paths: Record<string, Record<string, object>> = {}
+  const paths: Paths = {}
   for (const route of ROUTES) {
+    const doc = DOCS[route.operation]
+    if (doc === null) continue
     const item = paths[route.path] ?? {}
-    item[route.method.toLowerCase()] = operationOf(route)
+    item[route.method.toLowerCase()] = operationOf(route, doc)
     paths[route.path] = item
   }
   return {
     openapi: '3.1.0',
-    info: { title: 'Switchyard administration', version },
-    security: [{ apiKeyAuth: [] }, { basicAuth: [] }],
+    info: { ...INFO, version },
+    servers: [{ url: '/' }],
+    security: Object.keys(SECURITY_SCHEMES).map((name) => ({ [name]: [] })),
+    tags: TAG_LIST.filter(({ name }) => ROUTES.some(({ path }) => tagOf(path) === name)),
     paths,
-    components: {
-      securitySchemes: {
-        apiKeyAuth: { type: 'http', scheme: 'bearer', description: 'Admin key' },
-        basicAuth: { type: 'http', scheme: 'basic', description: 'Admin key as user name' },
-      },
-      schemas: SCHEMAS,
-    },
+    components: { securitySchemes: SECURITY_SCHEMES, schemas: usedSchemas(paths) },
   }
 }
 
-function operationOf(route: Route): object {
-  const doc = DOCS[route.operation]
+/** Those that the operations refer to. */
+function usedSchemas(paths: Paths): object {
+  const names = [...JSON.stringify(paths).matchAll(/#\/components\/schemas\/(\w+)/g)]
+  const used = new Set(names.map(([, name]) => name))
+  return Object.fromEntries(Object.entries(SCHEMAS).filter(([name]) => used.has(name)))
+}
+
+function operationOf(route: Route, doc: Doc): object {
   const parameters = [...pathParameters(route.path), ...queryParameters(doc)]
   const requestBody = requestOf(route, doc)
   return {
+    tags: [tagOf(route.path)],
     operationId: route.operation,
     summary: doc.summary,
     ...(route.needs === 'nothing' ? { security: [] } : {}),
@@ -44,10 +60,11 @@ function operationOf(route: Route): object {
 }
 
 function pathParameters(path: string): object[] {
-  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => ({
     name,
     in: 'path',
     required: true,
+    ...PATH_PARAMETERS[name],
     schema: { type: 'string' },
   }))
 }
@@ -61,7 +78,10 @@ function queryParameters({ query = {} }: Doc): object[] {
 
 function requestOf(route: Route, doc: Doc): object | null {
   if (doc.request !== undefined) {
-    return { required: true, content: { 'application/json': { schema: ref(doc.request) } } }
+    const example = REQUEST_EXAMPLES[doc.request]
+    const shown = example === undefined ? {} : { example }
+    const content = { 'application/json': { schema: ref(doc.request), ...shown } }
+    return { required: true, content }
   }
   if (route.body !== 'upload') return null
   const file = { type: 'string', format: 'binary', description: 'ZIP archive with the bundle' }
@@ -82,10 +102,17 @@ function responsesOf(route: Route, doc: Doc): Record<string, object> {
   return Object.fromEntries([successOf(route, doc), ...failures])
 }
 
+const TEXT = { type: 'string' }
+/** Types of what is no JSON. */
+const TEXTS: Readonly<Record<string, string>> = {
+  getPrometheus: 'text/plain',
+  getDocs: 'text/html',
+}
+
 function successOf(route: Route, doc: Doc): [string, object] {
-  if (route.operation === 'getPrometheus') {
-    const content = { 'text/plain': { schema: { type: 'string' } } }
-    return ['200', { description: doc.summary, content }]
+  const text = TEXTS[route.operation]
+  if (text !== undefined) {
+    return ['200', { description: doc.summary, content: { [text]: { schema: TEXT } } }]
   }
   if (route.operation === 'getOpenApi') {
     return ['200', { description: doc.summary, ...jsonContent({ type: 'object' }) }]
