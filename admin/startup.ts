@@ -19,6 +19,7 @@ import { type ClosableForge, createForge, type ForgeOptions } from './bundle/for
 import { demoCurl, importDemo } from './demo.ts'
 import { prepareFirstKey } from './first-key.ts'
 import { urlOf } from './greeting.ts'
+import { importFoldersOf } from './operations/archives.ts'
 import { type Operations, openOperations } from './operations/operations.ts'
 import { pickPort, whyNotFree, whyShared } from './ports.ts'
 import { openRunDirectory } from './run-directory.ts'
@@ -41,7 +42,10 @@ export interface NodeOptions {
   readonly config: Config
   readonly version: string
   readonly launch: Launch
-  readonly forge: Omit<ForgeOptions, 'memoryBytesMin' | 'timeMs' | 'runtimes' | 'issuers' | 'logger'>
+  readonly forge: Omit<
+    ForgeOptions,
+    'memoryBytesMin' | 'timeMs' | 'runtimes' | 'issuers' | 'logger'
+  >
   /** Folder of demo.json and its bundles. */
   readonly demoFolder: string
   /** True: a person will read the first admin key; else it is kept in a file. */
@@ -216,9 +220,11 @@ async function openParts(
   opened.onClose(() => forge.close())
 
   const { keepPreviousMs, drainMs } = config
+  const importFolders = importFoldersOf(config.importFolders)
   const { store, copies, mayBeOlder: stateIsOlder } = state
   const kept = { store, copies, stateIsOlder }
-  const common = { ...kept, home, forge, metrics, logger, keepPreviousMs, drainMs }
+  const times = { keepPreviousMs, drainMs }
+  const common = { ...kept, ...times, home, forge, metrics, logger, importFolders }
   const probe = new RuntimeProbe(runtimes, { named: config })
   void probe.tell(logger)
   const found = { certificates, runtimes: probe }

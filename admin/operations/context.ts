@@ -32,6 +32,8 @@ export interface Context {
   readonly forging: SerialQueue
   readonly imports: ImportBoard
   readonly uploadIdleMs: number
+  /** Where archives on the node's own disk may be imported from. */
+  readonly importFolders: readonly string[]
   readonly switches: SwitchTickets
   /** Null: without TLS. */
   readonly certificates: Pick<Certificates, 'views' | 'causes'> | null

@@ -3,11 +3,12 @@
 import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 import type {
   DesiredGeneration,
+  DesiredKey,
   DesiredService,
   DesiredState,
   MappingEntry,
 } from '../../core/channel/messages.ts'
-import type { ServiceRecord } from '../store/records.ts'
+import type { KeyRecord, ServiceRecord } from '../store/records.ts'
 import type { Catalog } from './catalog.ts'
 
 export interface DesiredInput {
@@ -37,12 +38,12 @@ export function buildDesiredState(input: DesiredInput): DesiredState {
     revision: input.revision,
     services,
     generations: [...refs.values()].flatMap((ref) => desiredGeneration(input, ref)),
-    keys: input.catalog.keys().map(({ id, sha256, allowedServices }) => ({
-      id,
-      sha256,
-      allowedServices,
-    })),
+    keys: input.catalog.keys().map(desiredKey),
   }
+}
+
+function desiredKey({ id, sha256, allowedServices, quota }: KeyRecord): DesiredKey {
+  return { id, sha256, allowedServices, ...(quota === undefined ? {} : { quota }) }
 }
 
 function desiredService(input: DesiredInput, record: ServiceRecord): DesiredService {
@@ -55,6 +56,8 @@ function desiredService(input: DesiredInput, record: ServiceRecord): DesiredServ
     enabled: record.enabled && !input.withdrawn.has(record.id),
     mapping: normalized(usable),
     ...(unusable === null ? {} : { unusable }),
+    ...(record.queryLog === undefined ? {} : { queryLog: record.queryLog }),
+    ...(record.cors === undefined ? {} : { cors: record.cors }),
   }
 }
 

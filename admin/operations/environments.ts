@@ -24,21 +24,26 @@ export interface EnvironmentsInput {
   readonly logger: Logger
 }
 
-/** Nobody waits for imports with this: it is done again and again. */
-export async function removeUnusedEnvironments(context: Context): Promise<void> {
+/**
+ * Returns their names; null: none was looked at, since an import is under way. Nobody waits for
+ * imports with this, for it is done again and again.
+ */
+export async function removeUnusedEnvironments(
+  context: Context,
+): Promise<readonly string[] | null> {
   const { forging, imports } = context
-  if (imports.count > 0 || !forging.isIdle) return
+  if (imports.count > 0 || !forging.isIdle) return null
   // In the queue of the forge, so that none begins meanwhile.
-  await forging.run(() => removeUnused(context, { unfinished: false }))
+  return forging.run(() => removeUnused(context, { unfinished: false }))
 }
 
-/** Returns how many. At a start nobody makes one, so those that were never finished go too. */
+/** Returns their names. At a start nobody makes one, so those that were never finished go too. */
 export async function removeUnused(
   { home, catalog, logger }: EnvironmentsInput,
   { unfinished }: { readonly unfinished: boolean },
-): Promise<number> {
+): Promise<readonly string[]> {
   const used = hashesOf(catalog)
-  let removed = 0
+  const removed: string[] = []
   for (const name of await readdir(home.environments).catch(() => [])) {
     const [, hash, suffix] = OURS.exec(name) ?? []
     if (hash === undefined) continue
@@ -46,7 +51,7 @@ export async function removeUnused(
     if (!isRubbish) continue
     try {
       await home.discard(join(home.environments, name))
-      removed += 1
+      removed.push(name)
       logger.info({ name }, 'removed a Python environment that nobody needs')
     } catch (error) {
       logger.warn({ name, reason: messageOf(error) }, 'a Python environment stays behind')

@@ -7,6 +7,7 @@ import { exists } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
 import { removeUnusedEnvironments } from './environments.ts'
+import type { Removal } from './services.ts'
 
 export async function preloadGeneration(context: Context, ref: GenerationRef): Promise<void> {
   const { catalog, publisher } = context
@@ -34,6 +35,16 @@ export async function deleteGeneration(
   ref: GenerationRef,
   actor: string,
 ): Promise<void> {
+  await removeGeneration(context, ref, { actor, check: () => {} })
+  await removeUnusedEnvironments(context)
+}
+
+/** The same, and environments that it was the last to need stay. */
+export async function removeGeneration(
+  context: Context,
+  ref: GenerationRef,
+  { actor, check }: Removal,
+): Promise<void> {
   const { serviceId, generationId } = ref
   await context.perService.run(serviceId, async () => {
     if (context.imports.find(serviceId, generationId) !== null) {
@@ -41,6 +52,7 @@ export async function deleteGeneration(
     }
     const record = context.catalog.generation(serviceId, generationId)
     assertUnused(context, ref)
+    check()
     // Nothing may load or map it from here on.
     context.publisher.withdraw(refKey(ref))
     try {
@@ -53,7 +65,6 @@ export async function deleteGeneration(
     context.serving.pardon(serviceId, generationId)
     await discardFiles(context, ref)
   })
-  await removeUnusedEnvironments(context)
 }
 
 async function removeRow(context: Context, record: GenerationRecord, actor: string): Promise<void> {

@@ -1,21 +1,20 @@
-/** Keys: those that call services, and those that open the admin API. Secrets are shown once. */
+/** Keys that call services, and how much each may ask. Secrets are shown once. */
 
-import { digestOf, secretOf } from '../../core/auth/credentials.ts'
-import { assert } from '../../core/base/assert.ts'
+import { digestOf } from '../../core/auth/credentials.ts'
 import { wallMs } from '../../core/base/clock.ts'
-import { AppError, messageOf } from '../../core/base/errors.ts'
+import { messageOf } from '../../core/base/errors.ts'
 import { newId, newSecret } from '../../core/base/ids.ts'
-import type { AdminKeyRecord, KeyRecord } from '../store/records.ts'
+import type { KeyQuota } from '../../core/channel/messages.ts'
+import type { KeyRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
 
-const ADMIN_SECRET_CHARS_MIN = 24
-const HOW_TO_SEND = 'Authorization: Bearer KEY, or Basic with KEY as user'
-/** Id of the admin key that the environment gives. */
-const ENV_KEY_ID = 'env'
+/** Changes of keys run one after the other; no service has this name. */
+const QUEUE = '/keys'
 
 export interface NewKey {
   readonly label: string
   readonly allowedServices: readonly string[]
+  readonly quota?: KeyQuota
 }
 
 export interface CreatedKey {
@@ -36,6 +35,7 @@ export async function createKey(
     allowedServices: [...wanted.allowedServices],
     createdOn: wallMs(),
     lastUse: null,
+    ...quotaField(wanted.quota),
   }
   await context.catalog.commit({
     actor,
@@ -51,10 +51,42 @@ export async function createKey(
   return { record, secret }
 }
 
+export interface QuotaChange {
+  readonly keyId: string
+  readonly quota: KeyQuota
+  readonly actor: string
+}
+
+/** Counts from now on, also for requests that were let in before. */
+export async function setQuota(context: Context, change: QuotaChange): Promise<KeyRecord> {
+  return context.perService.run(QUEUE, async () => {
+    const before = context.catalog.key(change.keyId)
+    const { quota: _, ...rest } = before
+    const record: KeyRecord = { ...rest, ...quotaField(change.quota) }
+    await context.catalog.commit({
+      actor: change.actor,
+      action: 'setQuota',
+      before: journalView(before),
+      after: journalView(record),
+      puts: [{ kind: 'key', record }],
+      removes: [],
+    })
+    await context.publisher.apply()
+    return record
+  })
+}
+
+/** Nothing is kept where nothing is limited. */
+function quotaField(quota: KeyQuota | undefined): { readonly quota?: KeyQuota } {
+  if (quota === undefined) return {}
+  const { requestsPerSecond, concurrentRequests } = quota
+  return requestsPerSecond === null && concurrentRequests === null ? {} : { quota }
+}
+
 /** Answered when no serving process accepts the key any more. */
 export async function deleteKey(context: Context, id: string, actor: string): Promise<void> {
-  // In a queue, so that of two that delete the same key one gets 404; no service has this name.
-  await context.perService.run('/keys', async () => {
+  // In a queue, so that of two that delete the same key one gets 404.
+  await context.perService.run(QUEUE, async () => {
     const record = context.catalog.key(id)
     await context.catalog.commit({
       actor,
@@ -73,7 +105,7 @@ export async function deleteKey(context: Context, id: string, actor: string): Pr
  * In the queue of deletes, so that no key that is being deleted is written again.
  */
 export async function saveKeyUse({ catalog, metrics, perService, logger }: Context): Promise<void> {
-  await perService.run('/keys', async () => {
+  await perService.run(QUEUE, async () => {
     const used = catalog.keys().flatMap((record) => {
       const lastUse = metrics.lastUse(record.id)
       return lastUse === null || lastUse === record.lastUse ? [] : [{ ...record, lastUse }]
@@ -86,71 +118,7 @@ export async function saveKeyUse({ catalog, metrics, perService, logger }: Conte
   })
 }
 
-export type KeepSecret = (secret: string) => Promise<void>
-
-/**
- * Makes sure that somebody can open the admin API. Returns the secret when one was generated: the
- * only moment at which anybody can see it. `keep` is called before the state knows the key, so that
- * after a crash between the two there is a secret too many, never one that nobody has.
- */
-export async function ensureAdminKey(
-  context: Context,
-  envSecret: string | null,
-  keep: KeepSecret = async () => {},
-): Promise<string | null> {
-  if (envSecret !== null) {
-    await acceptEnvKey(context, envSecret)
-    return null
-  }
-  if (context.catalog.adminKeys().length > 0) return null
-  const secret = newSecret()
-  await keep(secret)
-  await putAdminKey(context, 'first', 'made at the first start', secret)
-  return secret
-}
-
-/** The id of the admin key that the header holds; throws 401, or 403 for a key of services. */
-export function verifyAdmin(context: Context, authorizationHeader: string): string {
-  if (authorizationHeader === '') throw new AppError('ERR_AUTH_MISSING', HOW_TO_SEND)
-  const secret = secretOf(authorizationHeader)
-  if (secret === null) throw new AppError('ERR_AUTH_MISSING', HOW_TO_SEND)
-  const digest = digestOf(secret)
-  const admin = context.catalog.adminKeyByDigest(digest)
-  if (admin !== null) return admin.id
-  const known = context.catalog.keyByDigest(digest) !== null
-  throw known
-    ? new AppError('ERR_AUTH_FORBIDDEN', 'it calls services and is no admin key')
-    : new AppError('ERR_AUTH_UNKNOWN')
-}
-
-async function acceptEnvKey(context: Context, secret: string): Promise<void> {
-  if (secret.length < ADMIN_SECRET_CHARS_MIN) {
-    const detail = `the admin key needs at least ${ADMIN_SECRET_CHARS_MIN} characters`
-    throw new AppError('ERR_PARAMETER_INVALID', detail)
-  }
-  if (context.catalog.adminKeyByDigest(digestOf(secret)) !== null) return
-  await putAdminKey(context, ENV_KEY_ID, 'given by the environment', secret)
-}
-
-async function putAdminKey(
-  context: Context,
-  id: string,
-  label: string,
-  secret: string,
-): Promise<void> {
-  assert(secret !== '', 'an empty secret opens nothing')
-  const record: AdminKeyRecord = { id, label, sha256: digestOf(secret), createdOn: wallMs() }
-  await context.catalog.commit({
-    actor: 'node',
-    action: 'putAdminKey',
-    before: null,
-    after: { id, label },
-    puts: [{ kind: 'adminKey', record }],
-    removes: [],
-  })
-}
-
 function journalView(record: KeyRecord): object {
-  const { id, label, allowedServices, createdOn } = record
-  return { id, label, allowedServices, createdOn }
+  const { id, label, allowedServices, createdOn, quota = null } = record
+  return { id, label, allowedServices, createdOn, quota }
 }

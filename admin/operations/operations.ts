@@ -12,7 +12,10 @@ import type { Home } from '../store/home.ts'
 import { DiskSpace } from '../store/space.ts'
 import type { StateStore } from '../store/state-store.ts'
 import type { Certificates } from '../tls/certificates.ts'
+import * as adminKeys from './admin-keys.ts'
+import { type ArchiveImport, importFromArchive } from './archives.ts'
 import { Catalog } from './catalog.ts'
+import * as cleaning from './cleaning.ts'
 import { ContentCheck } from './content-check.ts'
 import { type Context, type OperationMetrics, SwitchTickets } from './context.ts'
 import { removeUnusedEnvironments } from './environments.ts'
@@ -25,6 +28,7 @@ import * as mapping from './mapping.ts'
 import { Publisher } from './publisher.ts'
 import { recover } from './recovery.ts'
 import * as services from './services.ts'
+import * as settings from './settings.ts'
 import { type Incoming, uploadGeneration } from './uploads.ts'
 import * as views from './views.ts'
 
@@ -42,6 +46,8 @@ export interface OperationsOptions {
   readonly drainMs?: number
   /** Longest silence of an uploading caller; default LIMITS.uploadIdleMs. */
   readonly uploadIdleMs?: number
+  /** Default: none. */
+  readonly importFolders?: readonly string[]
   /** Default: asks the file system. */
   readonly space?: DiskSpace
   /** The store was put back to an earlier state: it may not know the newest generations. */
@@ -96,6 +102,7 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
     forging: new SerialQueue(),
     imports: new ImportBoard(options.space ?? new DiskSpace(home.generations), logger),
     uploadIdleMs: options.uploadIdleMs ?? LIMITS.uploadIdleMs,
+    importFolders: options.importFolders ?? [],
     switches: new SwitchTickets(),
     certificates: options.certificates ?? null,
     runtimes: options.runtimes ?? null,
@@ -140,9 +147,17 @@ function createOperations(context: Context, check: ContentCheck) {
       await tidyUp(context)
     },
 
-    ensureAdminKey: (envSecret: string | null, keep?: keys.KeepSecret) =>
-      keys.ensureAdminKey(context, envSecret, keep),
-    verifyAdmin: (authorization: string) => keys.verifyAdmin(context, authorization),
+    ensureAdminKey: (envSecret: string | null, keep?: adminKeys.KeepSecret) =>
+      adminKeys.ensureAdminKey(context, envSecret, keep),
+    verifyAdmin: (authorization: string) => adminKeys.verifyAdmin(context, authorization),
+    listAdminKeys: () => catalog.adminKeys().map(views.adminKeyView),
+    createAdminKey: async (wanted: adminKeys.NewAdminKey, actor: string) => {
+      const { record, secret } = await adminKeys.createAdminKey(context, wanted, actor)
+      return { ...views.adminKeyView(record), key: secret }
+    },
+    deleteAdminKey: (id: string, actor: string) => adminKeys.deleteAdminKey(context, id, actor),
+    deleteAdminKeyBySecret: (secret: string, actor: string) =>
+      adminKeys.deleteAdminKeyBySecret(context, secret, actor),
     health: (): HealthView => healthView(context),
 
     listServices: () =>
@@ -152,6 +167,11 @@ function createOperations(context: Context, check: ContentCheck) {
       views.serviceSummaryView(context, await services.createService(context, id, actor)),
     deleteService: (id: string, actor: string) => services.deleteService(context, id, actor),
     enableService: (id: string, actor: string) => services.enableService(context, id, actor),
+    getSettings: (id: string) => settings.settingsView(catalog.service(id)),
+    changeSettings: async (change: settings.SettingsChange) => {
+      await settings.changeSettings(context, change)
+      return settings.settingsView(catalog.service(change.serviceId))
+    },
     disableService: (id: string, actor: string) => services.disableService(context, id, actor),
 
     listGenerations: (serviceId: string) => views.generationSummaries(context, serviceId),
@@ -160,6 +180,8 @@ function createOperations(context: Context, check: ContentCheck) {
       views.generationSummaryView(context, await importGeneration(context, request)),
     uploadGeneration: async (upload: Incoming) =>
       views.generationSummaryView(context, await uploadGeneration(context, upload)),
+    importFromArchive: async (request: ArchiveImport) =>
+      views.generationSummaryView(context, await importFromArchive(context, request)),
     imports: context.imports,
     deleteGeneration: (ref: GenerationRef, actor: string) =>
       generations.deleteGeneration(context, ref, actor),
@@ -173,12 +195,17 @@ function createOperations(context: Context, check: ContentCheck) {
     setMapping: (wanted: Parameters<typeof mapping.setMapping>[1]) =>
       mapping.setMapping(context, wanted),
 
+    cleanUnused: (actor: string) => cleaning.cleanUnused(context, actor),
+    cleanEnvironments: () => cleaning.cleanEnvironments(context),
+
     listKeys: () => catalog.keys().map((record) => views.keyView(context, record)),
     getKey: (id: string) => views.keyView(context, catalog.key(id)),
     createKey: async (wanted: keys.NewKey, actor: string) => {
       const { record, secret } = await keys.createKey(context, wanted, actor)
       return { ...views.keyView(context, record), key: secret }
     },
+    setQuota: async (change: keys.QuotaChange) =>
+      views.keyView(context, await keys.setQuota(context, change)),
     deleteKey: (id: string, actor: string) => keys.deleteKey(context, id, actor),
   }
 }

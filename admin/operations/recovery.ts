@@ -56,7 +56,7 @@ export async function recover(input: RecoveryInput): Promise<void> {
   await quarantineIncomplete(recovery)
   // A state that knows less than it did may not know who needs them.
   if (!input.stateIsOlder)
-    found.removedEnvironments = await removeUnused(input, { unfinished: true })
+    found.removedEnvironments = (await removeUnused(input, { unfinished: true })).length
   const { catalog, logger } = input
   const services = catalog.services()
   const generations = services.reduce((sum, { id }) => sum + catalog.generationCount(id), 0)

@@ -78,6 +78,11 @@ export class Residents {
     this.#kept.set(refKey(ref), { ref, timer })
   }
 
+  /** Replaced a moment ago. */
+  isKept(ref: GenerationRef): boolean {
+    return this.#kept.has(refKey(ref))
+  }
+
   /** Neither preloaded nor kept any more. */
   drop(ref: GenerationRef): void {
     this.#preloaded.delete(refKey(ref))

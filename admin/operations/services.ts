@@ -66,16 +66,33 @@ export async function disableService(
   })
 }
 
+/** How something is removed: `check` runs where nothing can change, and throws what speaks against. */
+export interface Removal {
+  readonly actor: string
+  readonly check: () => void
+}
+
 /** New requests get 503 while it drains, then its rows go, then its files. */
 export async function deleteService(
   context: Context,
   serviceId: string,
   actor: string,
 ): Promise<void> {
+  await removeService(context, serviceId, { actor, check: () => {} })
+  await removeUnusedEnvironments(context)
+}
+
+/** The same, and environments that it was the last to need stay. */
+export async function removeService(
+  context: Context,
+  serviceId: string,
+  { actor, check }: Removal,
+): Promise<void> {
   await context.perService.run(serviceId, async () => {
     const { catalog, publisher } = context
     catalog.service(serviceId)
     assertIdle(context, serviceId)
+    check()
     publisher.withdraw(serviceId)
     try {
       await drainAndRemove(context, serviceId, actor)
@@ -88,7 +105,6 @@ export async function deleteService(
     await discardFolder(context, serviceId)
     await publisher.apply()
   })
-  await removeUnusedEnvironments(context)
 }
 
 async function setEnabled(

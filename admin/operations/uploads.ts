@@ -20,6 +20,8 @@ export interface Incoming {
   /** `?generationId=`; null: the manifest or the file name says it. */
   readonly generationId: string | null
   readonly contentType: string
+  /** Of a file on the node's disk; absent: a form may tell it. */
+  readonly fileName?: string
   /** Content-Length; null: the caller did not say. */
   readonly declaredBytes: number | null
   /** Starts the body; not called for an upload that is refused before its first byte. */
@@ -33,11 +35,12 @@ export async function uploadGeneration(
   context: Context,
   incoming: Incoming,
 ): Promise<GenerationRecord> {
-  const { serviceId, generationId } = incoming
+  const { serviceId, generationId, fileName = null } = incoming
   context.catalog.service(serviceId)
   checkId(generationId)
   checkSize(incoming)
-  const start = { serviceId, generationId: generationId ?? '', phase: 'receiving' } as const
+  const name = namedId(generationId, fileName)
+  const start = { serviceId, generationId: name, phase: 'receiving' } as const
   return context.imports.run(start, (task) => receiveAndImport(context, incoming, task))
 }
 
@@ -59,12 +62,13 @@ async function receiveAndImport(
     const { uploadIdleMs: idleMs, imports } = context
     const { stopping: signal } = imports
     const source = { stream: incoming.open(), contentType, idleMs, signal }
-    const { fileName } = await receiveUpload(source, archivePath, {
+    const received = await receiveUpload(source, archivePath, {
       onFileName: (name) => {
         task.generationId = namedId(generationId, name)
       },
       onBytes,
     })
+    const fileName = received.fileName ?? incoming.fileName ?? null
     const request = { serviceId, archivePath, generationId, fileName, actor, temporary: true }
     return await importArchive(context, request, task)
   } finally {

@@ -5,8 +5,9 @@
 
 import type { GenerationRef } from '../../core/base/ids.ts'
 import type { ForgeReport } from '../../core/bundle/plan.ts'
-import type { ObservedGeneration } from '../../core/channel/messages.ts'
+import type { KeyQuota, ObservedGeneration } from '../../core/channel/messages.ts'
 import type {
+  AdminKeyRecord,
   EndpointRecord,
   GenerationRecord,
   KeyRecord,
@@ -14,6 +15,7 @@ import type {
 } from '../store/records.ts'
 import type { Context } from './context.ts'
 import type { ImportStatus } from './import-board.ts'
+import { type ServiceSettingsView, settingsView } from './settings.ts'
 
 export interface ServiceSummaryView {
   readonly serviceId: string
@@ -32,6 +34,7 @@ export interface ServiceView extends ServiceSummaryView {
   readonly mapping: {
     readonly entries: readonly { readonly generation: string; readonly proba: number }[]
   }
+  readonly settings: ServiceSettingsView
   readonly pools: readonly PoolView[]
   readonly imports: readonly ImportView[]
 }
@@ -76,6 +79,20 @@ export interface KeyView {
   /** Those of allowedServices that do not exist (yet). */
   readonly unknownServices: readonly string[]
   readonly lastUse: number | null
+  /** Null: no limits. */
+  readonly quota: KeyQuota | null
+}
+
+export interface AdminKeyView {
+  readonly id: string
+  /** Only in the answer that creates it. */
+  readonly key?: string
+  readonly label: string
+  readonly description: string | null
+  readonly createdBy: string | null
+  readonly createdOn: number
+  /** Null: never. */
+  readonly expiry: number | null
 }
 
 export function serviceSummaryView(context: Context, record: ServiceRecord): ServiceSummaryView {
@@ -102,6 +119,7 @@ export function serviceView(context: Context, record: ServiceRecord): ServiceVie
         proba,
       })),
     },
+    settings: settingsView(record),
     pools: observed.filter(({ serviceId }) => serviceId === record.id).map(poolView),
     imports: context.imports.of(record.id).map(importView),
   }
@@ -185,12 +203,18 @@ function importView(status: ImportStatus): ImportView {
 }
 
 export function keyView(context: Context, record: KeyRecord): KeyView {
-  const { id, label, createdOn, allowedServices } = record
+  const { id, label, createdOn, allowedServices, quota = null } = record
   const lastUse = context.metrics.lastUse(id) ?? record.lastUse
   const unknownServices = allowedServices.filter(
     (name) => context.catalog.findService(name) === null,
   )
-  return { id, label, createdOn, allowedServices, unknownServices, lastUse }
+  return { id, label, createdOn, allowedServices, unknownServices, lastUse, quota }
+}
+
+/** Null where its maker said nothing. */
+export function adminKeyView(record: AdminKeyRecord): AdminKeyView {
+  const { id, label, createdOn, description = null, createdBy = null, expiry = null } = record
+  return { id, label, description, createdBy, createdOn, expiry }
 }
 
 /** The one with the largest share; the first of equals. */

@@ -13,9 +13,13 @@ import { failureAnswer } from '../../core/http/failure.ts'
 import type { StreamingExchange } from '../../core/http/node-exchange.ts'
 import type { StreamingHandler } from '../../core/http/node-http.ts'
 import * as actions from './actions.ts'
+import * as adminKeys from './admin-keys.ts'
 import type { AdminApiOptions, Call, CallHandler } from './call.ts'
+import * as cleaning from './cleaning.ts'
+import * as docs from './docs.ts'
 import * as generations from './generations.ts'
 import * as keys from './keys.ts'
+import { pathForLog } from './log-path.ts'
 import * as node from './node.ts'
 import { requireOwnOrigin } from './origin.ts'
 import { type Params, Router } from './router.ts'
@@ -27,7 +31,10 @@ const HANDLERS: Readonly<Record<OperationId, CallHandler>> = {
   ...services,
   ...generations,
   ...keys,
+  ...adminKeys,
+  ...cleaning,
   ...node,
+  ...docs,
 }
 
 const NO_BODY = new Uint8Array(0)
@@ -107,7 +114,8 @@ function otherMethod(method: string, allow: readonly string[]): Answer {
 }
 
 function failureOf(api: AdminApiOptions, exchange: StreamingExchange, thrown: unknown): Answer {
-  const { method, path } = exchange
+  const { method } = exchange
+  const path = pathForLog(exchange.path)
   const requestId = newRequestId()
   if (!(thrown instanceof AppError)) {
     api.logger.error({ err: thrown, requestId, method, path }, 'an admin request met a bug')
@@ -123,7 +131,8 @@ interface Outcome {
 
 /** Who changed what, and how it ended; looking is logged only when it fails on our side. */
 function logAnswer(api: AdminApiOptions, exchange: StreamingExchange, outcome: Outcome): void {
-  const { method, path } = exchange
+  const { method } = exchange
+  const path = pathForLog(exchange.path)
   const fields = { method, path, ...outcome, ms: Math.round(outcome.ms) }
   if (outcome.status >= 500) api.logger.warn(fields, 'admin request failed')
   else if (method === 'GET') api.logger.debug(fields, 'admin request')

@@ -14,6 +14,24 @@ export const CreateServiceSchema = Type.Object(
   strict,
 )
 
+const QuotaSchema = Type.Union(
+  [
+    Type.Object(
+      {
+        requestsPerSecond: Type.Optional(
+          Type.Union([Type.Number({ exclusiveMinimum: 0, maximum: 1e9 }), Type.Null()]),
+        ),
+        concurrentRequests: Type.Optional(
+          Type.Union([Type.Integer({ minimum: 1, maximum: 1e9 }), Type.Null()]),
+        ),
+      },
+      strict,
+    ),
+    Type.Null(),
+  ],
+  { description: 'Limits of the key over the whole node; null: none.' },
+)
+
 export const CreateAuthKeySchema = Type.Object(
   {
     label: Type.Optional(Type.String({ maxLength: 256 })),
@@ -22,6 +40,47 @@ export const CreateAuthKeySchema = Type.Object(
         maxItems: 10_000,
         description: 'Services this key can access; empty means all.',
       }),
+    ),
+    quota: Type.Optional(QuotaSchema),
+  },
+  strict,
+)
+
+export const UpdateAuthKeySchema = Type.Object({ quota: QuotaSchema }, strict)
+
+const textOrNull = (maxLength: number) =>
+  Type.Optional(Type.Union([Type.String({ maxLength }), Type.Null()]))
+
+export const CreateAdminKeySchema = Type.Object(
+  {
+    label: textOrNull(256),
+    description: textOrNull(1_024),
+    createdBy: textOrNull(256),
+    expiry: Type.Optional(
+      Type.Union([Type.Number(), Type.String({ maxLength: 64 }), Type.Null()], {
+        description: 'Milliseconds since the epoch, an ISO 8601 text, or null: never.',
+      }),
+    ),
+  },
+  strict,
+)
+
+export const ServiceSettingsSchema = Type.Object(
+  {
+    queryLog: Type.Optional(
+      Type.String({
+        maxLength: 32,
+        description: 'off, failures, all, or a share of all such as sample:0.01.',
+      }),
+    ),
+    cors: Type.Optional(
+      Type.Union(
+        [
+          Type.Object({ origins: Type.Array(Type.String(), { maxItems: 256 }) }, strict),
+          Type.Null(),
+        ],
+        { description: 'Web pages that may read the answers; null: none of another origin.' },
+      ),
     ),
   },
   strict,

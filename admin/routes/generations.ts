@@ -43,6 +43,17 @@ export const importGeneration: CallHandler = (call) => {
   return uploaded.then(json)
 }
 
+export const importFromArchive: CallHandler = async ({ api, exchange, params, actor }) => {
+  const { serviceId = '' } = params
+  api.operations.getService(serviceId)
+  const query = new URLSearchParams(exchange.query)
+  const filePath = query.get('filePath') ?? ''
+  const generationId = query.get('generationId')
+  if (filePath === '') throw new AppError('ERR_PARAMETER_INVALID', 'filePath is missing')
+  const request = { serviceId, filePath, generationId, actor }
+  return done(await api.operations.importFromArchive(request))
+}
+
 export const deleteGeneration: CallHandler = async ({ api, params, actor }) => {
   await api.operations.deleteGeneration(refOf(params), actor)
   return NO_CONTENT

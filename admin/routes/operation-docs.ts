@@ -22,7 +22,8 @@ export interface Doc {
   readonly errors?: readonly number[]
 }
 
-export const DOCS: Readonly<Record<OperationId, Doc>> = {
+/** Null: what a page loads is no part of the API. */
+export const DOCS: Readonly<Record<OperationId, Doc | null>> = {
   listServices: { summary: 'Deployed services', answer: 'ServiceSummary', list: true },
   createService: {
     summary: 'Create a service',
@@ -42,6 +43,17 @@ export const DOCS: Readonly<Record<OperationId, Doc>> = {
     errors: [404, 422, 503],
   },
   disableService: { summary: 'Answer 503 to requests', answer: 'Done', errors: [404, 503] },
+  getSettings: {
+    summary: 'What is set for a service, whatever generation answers',
+    answer: 'ServiceSettings',
+    errors: [404],
+  },
+  changeSettings: {
+    summary: 'Set the query log or the allowed web origins; what is not named stays',
+    answer: 'ServiceSettings',
+    request: 'ServiceSettingsRequest',
+    errors: [400, 404, 503, 507],
+  },
   listGenerations: {
     summary: 'Imported generations, oldest first',
     answer: 'GenerationSummary',
@@ -91,6 +103,15 @@ export const DOCS: Readonly<Record<OperationId, Doc>> = {
     },
     errors: [400, 404, 408, 409, 413, 415, 422, 507],
   },
+  importFromArchive: {
+    summary: 'Import a bundle that lies in one of the import folders of the node',
+    answer: 'GenerationSummary',
+    query: {
+      filePath: { description: 'Absolute path on the node.', required: true },
+      generationId: { description: 'Id of the generation, when the manifest does not say it.' },
+    },
+    errors: [400, 404, 409, 413, 422, 507],
+  },
   getGeneration: {
     summary: 'Generation details, also while it is imported',
     answer: 'Generation',
@@ -125,6 +146,56 @@ export const DOCS: Readonly<Record<OperationId, Doc>> = {
     answer: null,
     errors: [404, 503],
   },
+  updateAuthKey: {
+    summary: 'Set the quota of a key; answered when it is in force',
+    answer: 'AuthKey',
+    request: 'UpdateAuthKeyRequest',
+    errors: [400, 404, 503, 507],
+  },
+  listAdminKeys: {
+    summary: 'Keys that open this API, without their secrets',
+    answer: 'AdminKey',
+    list: true,
+  },
+  createAdminKey: {
+    summary: 'Create an admin key; the only answer that shows it',
+    answer: 'AdminKey',
+    request: 'CreateAdminKeyRequest',
+    errors: [400, 507],
+  },
+  deleteAdminKey: {
+    summary: 'Delete an admin key by its secret; by its id is better, for paths get logged',
+    answer: null,
+    errors: [404, 409, 507],
+  },
+  deleteAdminKeyById: { summary: 'Delete an admin key', answer: null, errors: [404, 409, 507] },
+  cleanUnused: {
+    summary:
+      'Remove disabled services, generations without traffic and unused Python environments; ' +
+      'what is preloaded, kept for a rollback, imported or loaded stays',
+    answer: 'Cleaned',
+    errors: [503, 507],
+  },
+  importCodeEnvironment: {
+    summary: 'Not done by this node: environments are made when a bundle is imported',
+    answer: 'Done',
+    errors: [501],
+  },
+  cleanCodeEnvironments: {
+    summary: 'Remove Python environments that no generation needs',
+    answer: 'CleanedEnvironments',
+  },
+  registerCodeEnvironment: {
+    summary: 'Not done by this node: environments are made when a bundle is imported',
+    answer: 'Done',
+    errors: [501],
+  },
+  importModelArchive: {
+    summary: 'Not done by this node: models come with their bundle',
+    answer: 'Done',
+    errors: [501],
+  },
+  clearModelCache: { summary: 'Nothing is cached, so nothing is removed', answer: 'Done' },
   reloadCertificates: {
     summary: 'Take new certificate files now; answered when both ports use them',
     answer: 'ReloadedCertificates',
@@ -139,6 +210,8 @@ export const DOCS: Readonly<Record<OperationId, Doc>> = {
   getHealth: { summary: 'Health of the node and its causes', answer: 'HealthStatus' },
   getPrometheus: { summary: 'Metrics for Prometheus', answer: null },
   getOpenApi: { summary: 'This document', answer: null },
+  getDocs: { summary: 'A page that shows this document', answer: null },
+  getDocsFile: null,
   isAlive: { summary: '200 while queries are served', answer: 'Alive', errors: [503] },
 }
 
@@ -152,6 +225,7 @@ export const DESCRIPTIONS: Readonly<Record<number, string>> = {
   413: 'Over the limit of size',
   415: 'Of a kind that cannot be read',
   422: 'The bundle is well formed but cannot be loaded or failed its test queries',
+  501: 'Not done by this node',
   503: 'Not applied, or not ready; try again',
   507: 'No space left, or the disk cannot be written to',
 }

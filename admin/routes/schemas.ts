@@ -5,7 +5,14 @@
 
 import { type TSchema, Type } from '@sinclair/typebox'
 import { ENDPOINT_TYPES } from '../../core/bundle/manifest.ts'
-import { CreateAuthKeySchema, CreateServiceSchema, MappingSchema } from './bodies.ts'
+import {
+  CreateAdminKeySchema,
+  CreateAuthKeySchema,
+  CreateServiceSchema,
+  MappingSchema,
+  ServiceSettingsSchema,
+  UpdateAuthKeySchema,
+} from './bodies.ts'
 
 const Time = Type.Integer({ format: 'int64', description: 'Milliseconds since the epoch.' })
 const Count = Type.Integer({ minimum: 0 })
@@ -70,6 +77,22 @@ const Mapping = Type.Object({
   entries: Type.Array(Type.Object({ generation: Type.String(), proba: Type.Number() })),
 })
 
+const Settings = Type.Object({
+  queryLog: Type.String({ description: 'off, failures, all, or sample:SHARE.' }),
+  cors: Type.Union([Type.Object({ origins: Type.Array(Type.String()) }), Type.Null()]),
+})
+
+const Environments = Type.Array(Type.String(), { description: 'Names of Python environments.' })
+
+const Kept = Type.Array(
+  Type.Object({
+    serviceId: Type.Optional(Type.String()),
+    generationId: Type.Optional(Type.String()),
+    reason: Type.String(),
+  }),
+  { description: 'What stays, though it receives no traffic.' },
+)
+
 const generationFields = {
   generationId: Type.String(),
   generation: Type.String({ description: 'The same id.' }),
@@ -100,6 +123,9 @@ const seriesFields = {
 export const SCHEMAS = {
   CreateServiceRequest: CreateServiceSchema,
   CreateAuthKeyRequest: CreateAuthKeySchema,
+  UpdateAuthKeyRequest: UpdateAuthKeySchema,
+  CreateAdminKeyRequest: CreateAdminKeySchema,
+  ServiceSettingsRequest: ServiceSettingsSchema,
   MappingRequest: MappingSchema,
   Done: Type.Object({ ok: Type.Boolean() }),
   ServiceSummary: Type.Object(summaryFields),
@@ -108,6 +134,7 @@ export const SCHEMAS = {
     endpoints: Type.Array(Endpoint, { description: 'Of the active generation.' }),
     createdOn: Time,
     mapping: Mapping,
+    settings: Settings,
     pools: Type.Array(Pool),
     imports: Type.Array(Import, { description: 'Under way.' }),
   }),
@@ -137,6 +164,37 @@ export const SCHEMAS = {
     allowedServices: Type.Array(Type.String(), { description: 'Empty means all.' }),
     unknownServices: Type.Array(Type.String(), { description: 'Allowed, but not deployed.' }),
     lastUse: Type.Union([Time, Type.Null()]),
+    quota: Type.Union([
+      Type.Object({
+        requestsPerSecond: Type.Union([Type.Number(), Type.Null()]),
+        concurrentRequests: Type.Union([Count, Type.Null()]),
+      }),
+      Type.Null(),
+    ]),
+  }),
+  AdminKey: Type.Object({
+    id: Type.String(),
+    key: Type.Optional(Type.String({ description: 'Only in the answer that creates it.' })),
+    label: Type.String(),
+    description: Type.Union([Type.String(), Type.Null()]),
+    createdBy: Type.Union([Type.String(), Type.Null()], {
+      description: 'As its maker has put it; no proof.',
+    }),
+    createdOn: Time,
+    expiry: Type.Union([Time, Type.Null()], { description: 'Null: never.' }),
+  }),
+  ServiceSettings: Settings,
+  Cleaned: Type.Object({
+    ok: Type.Boolean(),
+    services: Type.Array(Type.String()),
+    generations: Type.Array(Type.Object({ serviceId: Type.String(), generationId: Type.String() })),
+    environments: Environments,
+    kept: Kept,
+  }),
+  CleanedEnvironments: Type.Object({
+    ok: Type.Boolean(),
+    environments: Environments,
+    kept: Kept,
   }),
   Metrics: Type.Object({
     totalRequests: Type.Integer({ format: 'int64' }),

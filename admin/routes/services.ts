@@ -1,11 +1,12 @@
 /** Routes of services: parameters in, one operation, its answer out. */
 
 import { done, json, NO_CONTENT } from './answers.ts'
-import { BodyReader, CreateServiceSchema } from './bodies.ts'
+import { BodyReader, CreateServiceSchema, ServiceSettingsSchema } from './bodies.ts'
 import type { CallHandler } from './call.ts'
 import { isOtherDialect } from './dialect.ts'
 
 const createBody = new BodyReader(CreateServiceSchema)
+const settingsBody = new BodyReader(ServiceSettingsSchema)
 
 export const listServices: CallHandler = ({ api }) => json(api.operations.listServices())
 
@@ -31,4 +32,13 @@ export const enableService: CallHandler = async ({ api, params, actor }) => {
 export const disableService: CallHandler = async ({ api, params, actor }) => {
   await api.operations.disableService(params['serviceId'] ?? '', actor)
   return done()
+}
+
+export const getSettings: CallHandler = ({ api, params }) =>
+  json(api.operations.getSettings(params['serviceId'] ?? ''))
+
+export const changeSettings: CallHandler = async ({ api, params, body, actor }) => {
+  const { serviceId = '' } = params
+  const wanted = settingsBody.read(body)
+  return json(await api.operations.changeSettings({ ...wanted, serviceId, actor }))
 }

@@ -128,6 +128,16 @@ export const OPTIONS = {
     defaultText: 'on when the data directory is new',
     help: 'import the demo service',
   },
+  importFolders: {
+    kind: 'text',
+    placeholder: 'folders',
+    env: 'SWITCHYARD_IMPORT_FOLDERS',
+    flag: 'import-folders',
+    default: null,
+    defaultText: 'none',
+    charactersMin: 1,
+    help: 'folders of the node, with `:` between, that bundles may be imported from by path',
+  },
   threads: {
     kind: 'integer',
     env: 'SWITCHYARD_THREADS',

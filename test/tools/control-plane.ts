@@ -232,6 +232,7 @@ export interface ControlPlaneOptions {
   readonly keepPreviousMs?: number
   readonly uploadIdleMs?: number
   readonly space?: DiskSpace
+  readonly importFolders?: readonly string[]
   readonly logger?: Logger
   /** For health. */
   readonly copies?: { status(): CopyStatus }
@@ -265,6 +266,7 @@ export async function openControlPlane(
     ...(options.copies === undefined ? {} : { copies: options.copies }),
     ...(options.runtimes === undefined ? {} : { runtimes: options.runtimes }),
     ...(options.uploadIdleMs === undefined ? {} : { uploadIdleMs: options.uploadIdleMs }),
+    ...(options.importFolders === undefined ? {} : { importFolders: options.importFolders }),
     ...(options.space === undefined ? {} : { space: options.space }),
   })
   const close = async (): Promise<void> => {
