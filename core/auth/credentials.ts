@@ -31,7 +31,8 @@ export function secretOf(authorizationHeader: string): string | null {
 
 /** The token in `Bearer TOKEN`: unlike keys, tokens are no user names. */
 export function tokenOf(authorizationHeader: string): string | null {
-  if (authorizationHeader.indexOf(' ') !== 6 || !isScheme(authorizationHeader, 'bearer')) return null
+  if (authorizationHeader.indexOf(' ') !== 6 || !isScheme(authorizationHeader, 'bearer'))
+    return null
   return orNull(authorizationHeader.slice(7))
 }
 

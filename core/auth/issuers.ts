@@ -18,8 +18,17 @@ export interface IssuersOptions {
   readonly settings: readonly IssuerSettings[]
   readonly logger: Logger
   readonly times?: KeyTimes
-  /** Of what statusOf() tells. */
+  /** An issuer has gone down or has come back. */
   readonly onChange: () => void
+}
+
+/** A promise: the token is new here. */
+export type Admission = Ticket | AppError | Promise<Ticket | AppError>
+
+/** Of one generation: what its bundle asks of tokens. */
+export interface TokenGate {
+  admit(token: string): Admission
+  status(): RuntimeStatus
 }
 
 export class Issuers {
@@ -31,8 +40,15 @@ export class Issuers {
     )
   }
 
+  gateOf(plan: TokenPlan): TokenGate {
+    return {
+      admit: (token) => this.#admit(token, plan),
+      status: () => this.#status(plan.issuer),
+    }
+  }
+
   /** At once, unless the token is new: then its signature is checked off this thread. */
-  admit(token: string, plan: TokenPlan): Ticket | AppError | Promise<Ticket | AppError> {
+  #admit(token: string, plan: TokenPlan): Admission {
     const issuer = this.#byName.get(plan.issuer)
     if (issuer === undefined) return new AppError('ERR_ISSUER_DOWN', notConfigured(plan.issuer))
     const found = issuer.check(token)
@@ -41,7 +57,7 @@ export class Issuers {
   }
 
   /** For health: of the issuer that a generation depends on. */
-  statusOf(name: string): RuntimeStatus {
+  #status(name: string): RuntimeStatus {
     const issuer = this.#byName.get(name)
     const detail =
       issuer === undefined ? notConfigured(name) : issuer.isDown ? 'its keys cannot be fetched' : ''
