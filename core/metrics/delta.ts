@@ -30,11 +30,21 @@ export interface ServiceDelta {
   readonly errors: number
 }
 
+/** Lines of a service's query log; only services that log. */
+export interface QueryLogDelta {
+  readonly serviceId: string
+  readonly written: number
+  /** Had no room, or could not be written. */
+  readonly dropped: number
+}
+
 export interface MetricsDelta {
   readonly endpoints: readonly EndpointDelta[]
   readonly services: readonly ServiceDelta[]
   /** Ids of the keys with which a service was called. */
   readonly usedKeys: readonly string[]
+  /** Absent: nothing is logged. */
+  readonly queryLog?: readonly QueryLogDelta[]
   readonly activeRequests: number
   readonly connections: number
 }

@@ -1,0 +1,75 @@
+/** A slab as its reader sees it: bytes, what is noted of each line, and searches over all of them. */
+
+import type { LinesMessage } from './protocol.ts'
+import { FACT, FACTS, FLAG, factsOf } from './slab.ts'
+
+const BARE_TOKENS = ['NaN', 'Infinity'] as const
+const LINE_FEED = 10
+const LINE_ENDS = [LINE_FEED, 13] as const
+const BLANK = 32
+/** Of these it is known already that they must be looked at, or that there is nothing to see. */
+const NOT_SEARCHED = FLAG.checkRequest | FLAG.requestCut | FLAG.isQuery
+
+export class SlabLines {
+  readonly bytes: Buffer
+  readonly count: number
+  readonly #facts: Uint32Array
+
+  constructor({ buffer, count, usedBytes }: LinesMessage) {
+    this.bytes = Buffer.from(buffer, 0, usedBytes)
+    this.#facts = factsOf(buffer)
+    this.count = count
+  }
+
+  fact(i: number, fact: number): number {
+    return this.#facts[i * FACTS + fact] ?? 0
+  }
+
+  /** Lines stand one behind the other. */
+  endOf(i: number): number {
+    return i + 1 < this.count ? this.fact(i + 1, FACT.start) : this.bytes.byteLength
+  }
+
+  text(start: number, end: number): string {
+    return this.bytes.toString('utf8', start, end)
+  }
+
+  /** How long the part was that is cut; null: it is whole. */
+  cut(i: number, part: 'request' | 'answer'): number | null {
+    const isRequest = part === 'request'
+    const flag = isRequest ? FLAG.requestCut : FLAG.answerCut
+    if ((this.fact(i, FACT.flags) & flag) === 0) return null
+    return this.fact(i, isRequest ? FACT.requestBytes : FACT.answerBytes)
+  }
+
+  /** A body with one of these is looked at: it may be inside a string, or no JSON. */
+  findBareTokens(): void {
+    for (const token of BARE_TOKENS) {
+      let i = 0
+      let at = this.bytes.indexOf(token)
+      while (at >= 0) {
+        while (this.endOf(i) <= at) i += 1
+        const inRequest = at >= this.fact(i, FACT.request) && at < this.fact(i, FACT.tail)
+        const flags = this.fact(i, FACT.flags)
+        if (inRequest && (flags & NOT_SEARCHED) === 0) {
+          this.#facts[i * FACTS + FACT.flags] = flags | FLAG.checkRequest
+        }
+        // One is enough, and behind the request nothing is looked for.
+        const isBefore = at < this.fact(i, FACT.request)
+        at = this.bytes.indexOf(token, isBefore ? at + 1 : this.endOf(i))
+      }
+    }
+  }
+
+  /** Only the ends of lines are line feeds from here on. */
+  endEach(): void {
+    for (const byte of LINE_ENDS) {
+      let at = this.bytes.indexOf(byte)
+      while (at >= 0) {
+        this.bytes[at] = BLANK
+        at = this.bytes.indexOf(byte, at + 1)
+      }
+    }
+    for (let i = 0; i < this.count; i++) this.bytes[this.endOf(i) - 1] = LINE_FEED
+  }
+}
