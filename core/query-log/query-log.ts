@@ -158,4 +158,3 @@ export class QueryLog {
     else logger.error({ serviceId, reason }, 'the query log cannot be written; lines are dropped')
   }
 }
-

@@ -112,7 +112,9 @@ export class ServiceFiles {
 
   /** Oldest first. The newest of each process that lives may be open there. */
   #others(): readonly (LogFile & { readonly size: number; readonly isOpen: boolean })[] {
-    const found = readdirSync(this.#directory).sort().flatMap((name) => logFileOf(name) ?? [])
+    const found = readdirSync(this.#directory)
+      .sort()
+      .flatMap((name) => logFileOf(name) ?? [])
     const newest = new Map(found.map((one) => [one.pid, one.name]))
     return found.map((one) => {
       const size = statSync(join(this.#directory, one.name), { throwIfNoEntry: false })?.size ?? 0

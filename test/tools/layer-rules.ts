@@ -29,6 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...['base', 'config', 'bundle', 'metrics', 'channel', 'dispatch'],
     ...['engine', 'http', 'auth', 'openapi'],
   ],
+  'core/query-log': ['base', 'config', 'channel', 'dispatch', 'metrics'],
   workers: ['base', 'bundle', 'children'],
   admin: ['base', 'config', 'bundle', 'children', 'auth', 'channel', 'http', 'metrics', 'openapi'],
 }
@@ -49,6 +50,7 @@ export const ROOTS = [
   'core/serve.ts',
   'core/preflight.mjs',
   'core/switchyard.mjs',
+  'core/query-log/writer-main.ts',
   'admin/control.ts',
   'admin/cli/main.ts',
   'admin/store/store-main.ts',
