@@ -116,7 +116,7 @@ export class Composer {
       line += this.#part('answer', answer, lines.cut(i, 'answer'))
     }
     // What stood in the slab as it came may hold line ends; texts made here hold none.
-    return Buffer.from(`${line.replace(/[\r\n]/g, ' ')}${LINE_END}`)
+    return Buffer.from(`${line.replace(/[\r\n]/g, ' ')}}\n`)
   }
 
   /** `wholeBytes` null: these are all. */
