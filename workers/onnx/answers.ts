@@ -4,10 +4,17 @@
  */
 
 import type { PredictionPlan } from '../../core/bundle/plan.ts'
+import { resultWriter, type WriteResult } from '../predictions/result-text.ts'
+import type { FeatureMap } from '../predictions/values.ts'
 import type { Fetched, Tensor } from './session.ts'
 
-/** Answers of one run, row by row: the `result` object as JSON text. */
-export type ResultEncoder = (row: number) => string
+/** Answers of one run, row by row. */
+export interface ResultEncoder {
+  /** The `result` object as JSON text; `features` are those of the row after look-ups. */
+  text(row: number, features: FeatureMap): string
+  /** Index of the class that the model predicts, where there are more than two; else 0. */
+  output(row: number): number
+}
 
 /** The outputs do not fit the number of rows: the answers could not be told apart. */
 class ShapeMismatch extends Error {}
@@ -22,16 +29,18 @@ export function fetchesOf(plan: PredictionPlan): string[] {
 export function answerMaker(
   plan: PredictionPlan,
 ): (outputs: Fetched, rows: number) => ResultEncoder {
+  const isPlain = plan.percentiles === undefined && plan.overrides === undefined
+  const write = isPlain ? null : resultWriter(plan)
   if (plan.kind === 'REGRESSION') {
     const name = plan.value ?? ''
-    return (outputs, rows) => regression(column(outputs, name, rows))
+    return (outputs, rows) => regression(column(outputs, name, rows), write)
   }
   const scores = plan.probabilities
   if (scores === null) {
     const name = plan.label ?? ''
-    return (outputs, rows) => labelsOnly(column(outputs, name, rows), plan)
+    return (outputs, rows) => labelsOnly(column(outputs, name, rows), plan, write)
   }
-  return classification(plan, scores)
+  return classification(plan, scores, write)
 }
 
 type Values = Tensor['data']
@@ -51,19 +60,35 @@ function matrix(outputs: Fetched, name: string, rows: number, columns: number): 
   return tensor.data
 }
 
-function regression(values: Values): ResultEncoder {
-  return (row) => `{"prediction":${jsonNumber(values[row])},"ignored":false}`
-}
-
-function labelsOnly(labels: Values, plan: PredictionPlan): ResultEncoder {
-  const indexOf = labelIndex(plan.classes)
-  return (row) => {
-    const label = plan.classes[indexOf(labels[row])] ?? String(labels[row])
-    return `{"prediction":${JSON.stringify(label)},"ignored":false}`
+/** `write`: null where nothing is told but the model's own answer. */
+function regression(values: Values, write: WriteResult | null): ResultEncoder {
+  return {
+    output: () => 0,
+    text: (row, features) => {
+      if (write === null) return `{"prediction":${jsonNumber(values[row])},"ignored":false}`
+      const prediction = Number(values[row])
+      return write({ prediction, probas: null, customKeys: null }, features)
+    },
   }
 }
 
-function classification(plan: PredictionPlan, scores: string) {
+function labelsOnly(
+  labels: Values,
+  plan: PredictionPlan,
+  write: WriteResult | null,
+): ResultEncoder {
+  const indexOf = labelIndex(plan.classes)
+  return {
+    output: (row) => Math.max(0, indexOf(labels[row])),
+    text: (row, features) => {
+      const prediction = plan.classes[indexOf(labels[row])] ?? String(labels[row])
+      if (write !== null) return write({ prediction, probas: null, customKeys: null }, features)
+      return `{"prediction":${JSON.stringify(prediction)},"ignored":false}`
+    },
+  }
+}
+
+function classification(plan: PredictionPlan, scores: string, write: WriteResult | null) {
   const { classes, label, threshold } = plan
   const indexOf = labelIndex(classes)
   const heads = classes.map((name) => `{"prediction":${JSON.stringify(name)},"probas":{`)
@@ -73,10 +98,19 @@ function classification(plan: PredictionPlan, scores: string) {
     const values = matrix(outputs, scores, rows, columns)
     const labels = label === null || threshold !== null ? null : column(outputs, label, rows)
     const at = (row: number, i: number) => probability(values, columns, row, i)
-    return (row) => {
+    return {
+      output: (row) => (classes.length > 2 ? winner(row) : 0),
+      text: write === null ? plain : (row, features) => deep(row, features, write),
+    }
+    function plain(row: number): string {
       let text = heads[winner(row)] ?? ''
       for (let i = 0; i < keys.length; i++) text += `${keys[i]}${jsonNumber(at(row, i))}`
       return `${text}},"ignored":false}`
+    }
+    function deep(row: number, features: FeatureMap, written: WriteResult): string {
+      const probas = classes.map((name, i) => [name, at(row, i)] as const)
+      const prediction = classes[winner(row)] ?? ''
+      return written({ prediction, probas, customKeys: null }, features)
     }
     function winner(row: number): number {
       if (threshold !== null) return at(row, 1) >= threshold ? 1 : 0

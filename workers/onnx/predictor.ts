@@ -9,13 +9,23 @@ import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
 import type { OnnxEndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
-import { type Parsed, parseBodies } from '../bodies.ts'
+import type { Explainer } from '../explanations/explainer.ts'
+import { type HeldTensors, onnxScorer } from '../explanations/onnx-scorer.ts'
+import type { Predicts } from '../explanations/types.ts'
 import type { Enricher } from '../lookup/enrich.ts'
 import { shown } from '../messages.ts'
-import { envelopeTail, milliseconds } from '../predictions/envelope.ts'
-import { type Features, featuresOf, itemsOf } from '../predictions/requests.ts'
-import { ignoredRow, rowInPlace } from '../predictions/results.ts'
-import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
+import { NO_BODY, NOT_EXPLAINED, requestBodies } from '../predictions/asked.ts'
+import {
+  notRun,
+  PredictionJobs,
+  type RowFailed,
+  type RowResult,
+  type Run,
+  withDump,
+} from '../predictions/jobs.ts'
+import type { Features } from '../predictions/requests.ts'
+import { ignoredRow } from '../predictions/results.ts'
+import type { BatchJob, WorkerOutcome } from '../protocol.ts'
 import { answerMaker, fetchesOf, type ResultEncoder } from './answers.ts'
 import { Columns } from './columns.ts'
 import { type Model, openModel } from './session.ts'
@@ -29,10 +39,8 @@ interface Generation {
 export interface PredictorOptions extends Generation {
   /** Adds features to rows before they are scored; released with the predictor. */
   readonly enricher?: Enricher | null
+  readonly explainer?: Explainer<HeldTensors> | null
 }
-
-/** What became of one row: the JSON of its `result`, or why there is none. */
-type RowResult = string | RowFailure
 
 /** All callers of this job have had their answer by now: that their time is up. */
 class TooLate extends Error {}
@@ -53,22 +61,23 @@ export class Predictor {
   readonly #columns: Columns
   readonly #fetches: readonly string[]
   readonly #encoderOf: ReturnType<typeof answerMaker>
-  readonly #tail: string
-  readonly #timeoutMs: number
+  readonly #jobs: PredictionJobs
   readonly #enricher: Enricher | null
-  #runMs = 0
-  #endMs = 0
+  readonly #explain: ((job: BatchJob) => Promise<WorkerOutcome>) | null
+  #turn: Promise<unknown> = Promise.resolve()
 
-  constructor(model: Model, plan: OnnxEndpointPlan, generation: PredictorOptions) {
-    this.#enricher = generation.enricher ?? null
+  constructor(model: Model, endpoint: OnnxEndpointPlan, options: PredictorOptions) {
+    this.#enricher = options.enricher ?? null
     this.#model = model
-    this.#plan = plan.prediction
-    this.#rowsMax = plan.prediction.batchable ? plan.prediction.maxRows : 1
-    this.#columns = new Columns(plan.prediction, this.#rowsMax)
-    this.#fetches = fetchesOf(plan.prediction)
-    this.#encoderOf = answerMaker(plan.prediction)
-    this.#tail = envelopeTail(plan, generation)
-    this.#timeoutMs = plan.timeoutMs
+    this.#plan = endpoint.prediction
+    this.#rowsMax = endpoint.prediction.batchable ? endpoint.prediction.maxRows : 1
+    this.#columns = new Columns(endpoint.prediction, this.#rowsMax)
+    this.#fetches = fetchesOf(endpoint.prediction)
+    this.#encoderOf = answerMaker(endpoint.prediction)
+    const { serviceId, generationId } = options
+    const rows = this.#rows.bind(this)
+    this.#jobs = new PredictionJobs({ endpoint, serviceId, generationId, rows })
+    this.#explain = this.#explaining(options.explainer ?? null)
   }
 
   async release(): Promise<void> {
@@ -78,86 +87,42 @@ export class Predictor {
 
   /** Never throws: what goes wrong with one request is told of that request. */
   async run(job: BatchJob): Promise<WorkerOutcome> {
-    const startMs = nowMs()
-    this.#runMs = 0
-    this.#endMs = startMs + this.#timeoutMs
-    const parsed = parseBodies(job.bytes, job.ends)
     try {
-      const answers = job.verb === 'single' ? await this.#single(parsed) : await this.#multi(parsed)
-      return this.#outcome(job, answers, nowMs() - startMs)
+      if (job.verb !== 'explain') return await this.#jobs.run(job)
+      return (await this.#explain?.(job)) ?? NOT_EXPLAINED
     } catch (error) {
-      if (!(error instanceof TooLate)) throw error
-      return { kind: 'failed', code: 'ERR_DEADLINE', detail: 'the rest of the rows was not run' }
+      return tooLate(error)
     }
   }
 
-  /** Before each run, so that rows nobody waits for any more do not keep the thread. */
-  #startRun(): number {
-    const startMs = nowMs()
-    if (startMs > this.#endMs) throw new TooLate()
-    return startMs
-  }
-
-  #outcome(job: BatchJob, answers: readonly RowResult[], totalMs: number): WorkerOutcome {
-    const head = job.verb === 'single' ? '{"result":' : '{"results":['
-    const close = job.verb === 'single' ? '' : ']'
-    const preparation = milliseconds(totalMs - this.#runMs)
-    const times = `"preparation":${preparation},"prediction":${milliseconds(this.#runMs)}`
-    const tail = `,${times}${this.#tail}`
-    const bodies = new Array<string>(answers.length)
-    const failures: RowFailure[] = []
-    for (let i = 0; i < answers.length; i++) {
-      const answer = answers[i] ?? ''
-      const wait = milliseconds((job.waitUs[i] ?? 0) / 1_000)
-      if (typeof answer === 'string') {
-        bodies[i] = `${head}${answer}${close},"timing":{"wait":${wait}${tail}`
-      } else {
-        bodies[i] = ''
-        failures.push(answer)
-      }
+  #explaining(explainer: Explainer<HeldTensors> | null) {
+    const scorer = explainer === null ? null : onnxScorer(this.#model, this.#plan)
+    if (explainer === null || scorer === null) return null
+    const predict: Predicts<HeldTensors>['predict'] = (item, endMs) =>
+      this.#jobs.predict(item, endMs).catch(tooLate)
+    return (job: BatchJob): Promise<WorkerOutcome> => {
+      const parse: Predicts<HeldTensors>['parse'] = () => requestBodies(job)[0] ?? NO_BODY
+      return explainer.run(job, { parse, predict, scorer })
     }
-    const executeUs = Math.round(totalMs * 1_000)
-    return { kind: 'answers', bodies, failures: failures.length > 0 ? failures : null, executeUs }
   }
 
-  /** One row per body; rows of all bodies run together, up to rowsMax at once. */
-  #single(parsed: readonly Parsed[]): Promise<RowResult[]> {
-    return this.#rows(parsed.map((body) => (body.kind === 'value' ? featuresOf(body.value) : body)))
-  }
-
-  /** Many rows per body; rows of different bodies never share a run, so one may not delay all. */
-  async #multi(parsed: readonly Parsed[]): Promise<RowResult[]> {
-    const answers: RowResult[] = []
-    for (const [index, body] of parsed.entries()) {
-      const items = body.kind === 'value' ? itemsOf(body.value) : body
-      if ('kind' in items) {
-        answers.push({ index, code: 'ERR_BODY_INVALID', detail: items.reason })
-        continue
-      }
-      const results = await this.#rows(items.map(featuresOf))
-      answers.push(
-        results.map((row) => (typeof row === 'string' ? row : rowInPlace(row))).join(','),
-      )
-    }
-    return answers
-  }
-
-  #rows(rows: readonly Features[]): Promise<RowResult[]> {
-    return this.#enricher === null ? this.#score(rows) : this.#enriched(rows, this.#enricher)
+  #rows(rows: readonly Features[], run: Run): Promise<RowResult[]> {
+    if (this.#enricher === null) return this.#score(rows, run)
+    return this.#enriched(rows, run, this.#enricher)
   }
 
   /** Scores the rows that got their features; the others have their answer already. */
-  async #enriched(rows: readonly Features[], enricher: Enricher): Promise<RowResult[]> {
+  async #enriched(rows: readonly Features[], run: Run, enricher: Enricher): Promise<RowResult[]> {
     const results = new Array<RowResult>(rows.length)
     const asked = [...rows.entries()].flatMap(([index, row]) =>
       row.kind === 'features' ? [{ index, features: row.features }] : [],
     )
     for (const [index, row] of rows.entries()) {
-      if (row.kind === 'refused') results[index] = bodyInvalid(index, row.reason)
+      if (row.kind !== 'features') results[index] = notRun(row)
     }
     const answers = await enricher.run(
       asked.map(({ features }) => features),
-      this.#endMs,
+      run.endMs,
     )
     const ready: { readonly index: number; readonly dump: string }[] = []
     const scored: Features[] = []
@@ -167,107 +132,126 @@ export class Predictor {
       if (answer.kind === 'row') {
         ready.push({ index, dump: answer.dump })
         scored.push({ kind: 'features', features: answer.features })
-      } else if (answer.kind === 'result') results[index] = answer.text
-      else results[index] = { index, code: answer.code, detail: answer.detail }
+      } else results[index] = answer.kind === 'result' ? answer.text : answer
     }
-    for (const [at, result] of (await this.#score(scored)).entries()) {
-      const { index, dump } = ready[at] ?? { index: 0, dump: '' }
-      if (typeof result !== 'string') results[index] = { ...result, index }
-      else results[index] = dump === '' ? result : `${result.slice(0, -1)}${dump}}`
+    const texts = await this.#alone(() => this.#score(scored, run))
+    for (const [at, { index, dump }] of ready.entries()) {
+      const result = texts[at] ?? ''
+      results[index] = typeof result === 'string' ? withDump(result, dump) : result
+      if (run.seen !== null) run.seen.dump = dump
     }
     return results
   }
 
-  async #score(rows: readonly Features[]): Promise<RowResult[]> {
+  /** Jobs that wait for look-ups overlap; the buffers of the model's inputs must not. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => {})
+    return done
+  }
+
+  async #score(rows: readonly Features[], run: Run): Promise<RowResult[]> {
     const results = new Array<RowResult>(rows.length)
     if (this.#plan.kind === 'RAW') {
-      for (let i = 0; i < rows.length; i++) results[i] = await this.#raw(rows[i], i)
+      for (let i = 0; i < rows.length; i++) results[i] = await this.#raw(rows[i], run)
       return results
     }
+    const scoring: Scoring = { rows, results, run }
     let chunk: number[] = []
     for (let i = 0; i < rows.length; i++) {
-      const refused = this.#fill(rows[i], chunk.length, i)
+      const refused = this.#fill(rows[i], chunk.length)
       if (refused === null) chunk.push(i)
       else results[i] = refused
       if (chunk.length < this.#rowsMax && i < rows.length - 1) continue
-      await this.#runChunk(chunk, results, rows)
+      await this.#runChunk(chunk, scoring)
       chunk = []
     }
     return results
   }
 
   /** Puts a row into the input buffers; null, or the answer of a row that is not run. */
-  #fill(row: Features | undefined, at: number, index: number): RowResult | null {
-    if (row === undefined || row.kind === 'refused') {
-      return bodyInvalid(index, row?.reason ?? '')
-    }
+  #fill(row: Features | undefined, at: number): RowResult | null {
+    if (row?.kind !== 'features') return notRun(row)
     const problem = this.#columns.fill(row.features, at)
     if (problem === null) return null
     if (problem.kind === 'ignore') return ignoredRow(problem.detail)
-    return { index, code: 'ERR_FEATURE_INVALID', detail: problem.detail }
+    return { kind: 'failed', code: 'ERR_FEATURE_INVALID', detail: problem.detail }
   }
 
-  async #runChunk(
-    chunk: readonly number[],
-    results: RowResult[],
-    rows: readonly Features[],
-  ): Promise<void> {
+  async #runChunk(chunk: readonly number[], scoring: Scoring): Promise<void> {
     if (chunk.length === 0) return
+    const { rows, results, run } = scoring
     try {
-      const encode = await this.#runRows(chunk.length)
-      for (let k = 0; k < chunk.length; k++) results[chunk[k] ?? 0] = encode(k)
+      const encoder = await this.#runRows(chunk.length, run)
+      for (let k = 0; k < chunk.length; k++) {
+        const index = chunk[k] ?? 0
+        const row = rows[index]
+        if (row?.kind !== 'features') continue
+        results[index] = encoder.text(k, row.features)
+        if (run.seen === null) continue
+        run.seen.features = row.features
+        run.seen.output = encoder.output(k)
+      }
     } catch (error) {
       if (error instanceof TooLate) throw error
-      if (chunk.length === 1) results[chunk[0] ?? 0] = inferenceFailure(chunk[0] ?? 0, error)
-      else await this.#oneByOne(chunk, results, rows)
+      if (chunk.length === 1) results[chunk[0] ?? 0] = inferenceFailure(error)
+      else await this.#oneByOne(chunk, scoring)
     }
   }
 
   /** A run failed: each row is tried alone, so that only the one that the model refuses fails. */
-  async #oneByOne(
-    chunk: readonly number[],
-    results: RowResult[],
-    rows: readonly Features[],
-  ): Promise<void> {
+  async #oneByOne(chunk: readonly number[], scoring: Scoring): Promise<void> {
     for (const index of chunk) {
-      const refused = this.#fill(rows[index], 0, index)
-      if (refused === null) await this.#runChunk([index], results, rows)
-      else results[index] = refused
+      const refused = this.#fill(scoring.rows[index], 0)
+      if (refused === null) await this.#runChunk([index], scoring)
+      else scoring.results[index] = refused
     }
   }
 
-  async #runRows(rows: number): Promise<ResultEncoder> {
-    const startMs = this.#startRun()
+  async #runRows(rows: number, run: Run): Promise<ResultEncoder> {
+    const startMs = startRun(run)
     try {
       const outputs = await this.#model.run(this.#columns.feeds(rows), this.#fetches)
       return this.#encoderOf(outputs, rows)
     } finally {
-      this.#runMs += nowMs() - startMs
+      run.predictionMs += nowMs() - startMs
     }
   }
 
-  async #raw(row: Features | undefined, index: number): Promise<RowResult> {
-    if (row === undefined || row.kind === 'refused') {
-      return bodyInvalid(index, row?.reason ?? '')
-    }
+  async #raw(row: Features | undefined, run: Run): Promise<RowResult> {
+    if (row?.kind !== 'features') return notRun(row)
     try {
       const feeds = decodeTensors(row.features, this.#plan.inputs)
-      const startMs = this.#startRun()
+      const startMs = startRun(run)
       const outputs = await this.#model.run(feeds)
-      this.#runMs += nowMs() - startMs
+      run.predictionMs += nowMs() - startMs
       return encodeTensors(outputs, this.#plan.outputs)
     } catch (error) {
       if (error instanceof TooLate) throw error
-      if (!(error instanceof TensorRefused)) return inferenceFailure(index, error)
-      return { index, code: 'ERR_TENSOR_INVALID', detail: error.message }
+      if (!(error instanceof TensorRefused)) return inferenceFailure(error)
+      return { kind: 'failed', code: 'ERR_TENSOR_INVALID', detail: error.message }
     }
   }
 }
 
-function bodyInvalid(index: number, detail: string): RowFailure {
-  return { index, code: 'ERR_BODY_INVALID', detail }
+interface Scoring {
+  readonly rows: readonly Features[]
+  readonly results: RowResult[]
+  readonly run: Run
 }
 
-function inferenceFailure(index: number, error: unknown): RowFailure {
-  return { index, code: 'ERR_INFERENCE', detail: shown(messageOf(error)) }
+/** Before each run, so that rows nobody waits for any more do not keep the thread. */
+function startRun({ endMs }: Run): number {
+  const startMs = nowMs()
+  if (startMs > endMs) throw new TooLate()
+  return startMs
+}
+
+function tooLate(error: unknown): RowFailed {
+  if (!(error instanceof TooLate)) throw error
+  return { kind: 'failed', code: 'ERR_DEADLINE', detail: 'the rest of the rows was not run' }
+}
+
+function inferenceFailure(error: unknown): RowFailed {
+  return { kind: 'failed', code: 'ERR_INFERENCE', detail: shown(messageOf(error)) }
 }

@@ -8,28 +8,26 @@
  */
 
 import { nowMs } from '../../core/base/clock.ts'
-import type { ErrorCode } from '../../core/base/errors.ts'
 import type { CustomPredictionPlan, EndpointPlan } from '../../core/bundle/plan.ts'
-import { type Parsed, parseBodies } from '../bodies.ts'
-import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
-import { endOfWaiting, envelopeTail, milliseconds, timingHead } from './envelope.ts'
+import { codeScorer } from '../explanations/code-scorer.ts'
+import type { Explainer } from '../explanations/explainer.ts'
+import type { BatchJob, WorkerOutcome } from '../protocol.ts'
+import { NO_BODY, NOT_EXPLAINED, requestBodies } from './asked.ts'
 import { type CheckedRow, featureRules } from './features.ts'
-import { type Features, featuresOf, itemsOf } from './requests.ts'
 import {
-  type CustomRow,
-  type CustomRowEncoder,
-  customRowEncoder,
-  ignoredRow,
-  rowInPlace,
-} from './results.ts'
+  FINAL,
+  notRun,
+  PredictionJobs,
+  type RowFailed,
+  type RowResult,
+  type Run,
+  withDump,
+} from './jobs.ts'
+import type { Features } from './requests.ts'
+import { type CustomRow, type CustomRowEncoder, customRowEncoder, ignoredRow } from './results.ts'
 import type { FeatureMap } from './values.ts'
 
-export interface CodeFailure {
-  readonly kind: 'failed'
-  readonly code: ErrorCode
-  readonly detail: string
-  readonly status?: number
-}
+export type CodeFailure = RowFailed
 
 /** One entry per row, or why the whole call has failed. */
 export type RowsAnswer =
@@ -56,6 +54,8 @@ export type Enriched =
   | { readonly kind: 'result'; readonly text: string }
   | CodeFailure
 
+export type CodeExplainer = Explainer<readonly FeatureMap[]>
+
 export interface CustomPredictorOptions {
   readonly endpoint: EndpointPlan
   readonly plan: CustomPredictionPlan
@@ -64,25 +64,17 @@ export interface CustomPredictorOptions {
   /** Most rows of one call. */
   readonly rowsMax: number
   readonly enrich: Enrich | null
+  readonly explainer: CodeExplainer | null
   readonly call: CallRows
-}
-
-/** What became of one row: the JSON of its `result`, or why there is none. */
-type RowResult = string | CodeFailure
-
-interface Run {
-  readonly endMs: number
-  predictionMs: number
 }
 
 interface Slot {
   readonly index: number
+  /** After look-ups, before the code's rules. */
+  readonly given: FeatureMap
   readonly features: FeatureMap
   readonly dump: string
 }
-
-/** The code is not asked again for the others: nobody waits any more, or nobody is there. */
-const FINAL: ReadonlySet<ErrorCode> = new Set(['ERR_CHILD_LOST', 'ERR_DEADLINE'])
 
 const TOO_LATE: CodeFailure = {
   kind: 'failed',
@@ -94,67 +86,26 @@ export class CustomPredictor {
   readonly #options: CustomPredictorOptions
   readonly #check: (features: FeatureMap) => CheckedRow
   readonly #encode: CustomRowEncoder
-  readonly #tail: string
+  readonly #jobs: PredictionJobs
 
   constructor(options: CustomPredictorOptions) {
     this.#options = options
     this.#check = featureRules(options.plan.features)
     this.#encode = customRowEncoder(options.plan)
-    this.#tail = envelopeTail(options.endpoint, options)
+    const rows = this.#rows.bind(this)
+    this.#jobs = new PredictionJobs({ ...options, rows })
   }
 
   /** Never throws: what goes wrong with one request is told of that request. */
   async run(job: BatchJob): Promise<WorkerOutcome> {
-    const startMs = nowMs()
-    const endMs = endOfWaiting(job, this.#options.endpoint.timeoutMs, startMs)
-    const run: Run = { endMs, predictionMs: 0 }
-    const parsed = parseBodies(job.bytes, job.ends)
-    const answers =
-      job.verb === 'single' ? await this.#single(parsed, run) : await this.#multi(parsed, run)
-    return this.#outcome(job, answers, nowMs() - startMs, run)
-  }
-
-  #outcome(job: BatchJob, answers: readonly RowResult[], totalMs: number, run: Run): WorkerOutcome {
-    const [open, close] = job.verb === 'single' ? ['{"result":', ''] : ['{"results":[', ']']
-    const preparation = milliseconds(totalMs - run.predictionMs)
-    const times = `,"preparation":${preparation},"prediction":${milliseconds(run.predictionMs)}`
-    const failures: RowFailure[] = []
-    const bodies = answers.map((answer, index) => {
-      if (typeof answer === 'string') {
-        return `${open}${answer}${close}${timingHead(job, index)}${times}${this.#tail}`
-      }
-      const { code, detail, status } = answer
-      failures.push({ index, code, detail, ...(status === undefined ? {} : { status }) })
-      return ''
+    if (job.verb !== 'explain') return this.#jobs.run(job)
+    const { explainer } = this.#options
+    if (explainer === null) return NOT_EXPLAINED
+    return explainer.run(job, {
+      parse: () => requestBodies(job)[0] ?? NO_BODY,
+      predict: (item, endMs) => this.#jobs.predict(item, endMs),
+      scorer: codeScorer({ ...this.#options, features: explainer.background.features }),
     })
-    const executeUs = Math.round(totalMs * 1_000)
-    return { kind: 'answers', bodies, failures: failures.length > 0 ? failures : null, executeUs }
-  }
-
-  /** One row per body; rows of all bodies go together, up to rowsMax at once. */
-  #single(parsed: readonly Parsed[], run: Run): Promise<RowResult[]> {
-    return this.#rows(
-      parsed.map((body) => (body.kind === 'value' ? featuresOf(body.value) : body)),
-      run,
-    )
-  }
-
-  /** Many rows per body; rows of different bodies never share a call, so one may not delay all. */
-  async #multi(parsed: readonly Parsed[], run: Run): Promise<RowResult[]> {
-    const answers: RowResult[] = []
-    for (const body of parsed) {
-      const items = body.kind === 'value' ? itemsOf(body.value) : body
-      if ('kind' in items) {
-        answers.push({ kind: 'failed', code: 'ERR_BODY_INVALID', detail: items.reason })
-        continue
-      }
-      const results = await this.#rows(items.map(featuresOf), run)
-      const final = results.find((result) => typeof result !== 'string' && FINAL.has(result.code))
-      answers.push(
-        final ?? results.map((row) => (typeof row === 'string' ? row : rowInPlace(row))).join(','),
-      )
-    }
-    return answers
   }
 
   async #rows(rows: readonly Features[], run: Run): Promise<RowResult[]> {
@@ -171,12 +122,12 @@ export class CustomPredictor {
   async #prepare(rows: readonly Features[], results: RowResult[], run: Run): Promise<Slot[]> {
     const slots: Slot[] = []
     for (const [index, row] of rows.entries()) {
-      if (row.kind === 'features') slots.push({ index, features: row.features, dump: '' })
-      else results[index] = { kind: 'failed', code: 'ERR_BODY_INVALID', detail: row.reason }
+      if (row.kind !== 'features') results[index] = notRun(row)
+      else slots.push({ index, given: row.features, features: row.features, dump: '' })
     }
     const checked: Slot[] = []
     for (const slot of await this.#enriched(slots, results, run)) {
-      const row = this.#check(slot.features)
+      const row = this.#check(slot.given)
       if (row.kind === 'row') checked.push({ ...slot, features: row.features })
       else if (row.kind === 'ignore') results[slot.index] = ignoredRow(row.detail)
       else results[slot.index] = { kind: 'failed', code: 'ERR_FEATURE_INVALID', detail: row.detail }
@@ -195,7 +146,8 @@ export class CustomPredictor {
     for (const [at, { index }] of slots.entries()) {
       const answer = answers[at] ?? TOO_LATE
       if (answer.kind === 'row') {
-        enriched.push({ index, features: answer.features, dump: answer.dump })
+        const { features, dump } = answer
+        enriched.push({ index, given: features, features, dump })
       } else results[index] = answer.kind === 'result' ? answer.text : answer
     }
     return enriched
@@ -213,7 +165,7 @@ export class CustomPredictor {
     run.predictionMs += nowMs() - startMs
     if (answer.kind === 'rows') {
       for (const [at, slot] of chunk.entries())
-        results[slot.index] = this.#result(slot, answer.rows[at])
+        results[slot.index] = this.#result(slot, answer.rows[at], run)
       return
     }
     if (chunk.length === 1 || FINAL.has(answer.code)) {
@@ -221,14 +173,19 @@ export class CustomPredictor {
     } else for (const slot of chunk) await this.#runChunk([slot], results, run)
   }
 
-  #result(slot: Slot, row: Extract<RowsAnswer, { kind: 'rows' }>['rows'][number] | undefined) {
+  #result(slot: Slot, row: RowsOf[number] | undefined, { seen }: Run): RowResult {
     if (row === undefined) return answerInvalid('the code answered fewer rows than it was given')
     if (row.kind === 'failed') return row
-    const encoded = this.#encode(row.row)
+    const encoded = this.#encode(row.row, slot.given)
     if (encoded.kind === 'refused') return answerInvalid(encoded.reason)
-    return slot.dump === '' ? encoded.text : `${encoded.text.slice(0, -1)}${slot.dump}}`
+    if (seen !== null && encoded.kind === 'result') {
+      Object.assign(seen, { features: slot.features, dump: slot.dump, output: encoded.output })
+    }
+    return withDump(encoded.text, slot.dump)
   }
 }
+
+type RowsOf = Extract<RowsAnswer, { kind: 'rows' }>['rows']
 
 function answerInvalid(detail: string): CodeFailure {
   return { kind: 'failed', code: 'ERR_ANSWER_INVALID', detail }

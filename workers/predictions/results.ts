@@ -7,7 +7,8 @@ import type { ErrorCode } from '../../core/base/errors.ts'
 import type { CustomPredictionPlan } from '../../core/bundle/plan.ts'
 import { rowReason } from '../lookup/reasons.ts'
 import type { RowFailure } from '../protocol.ts'
-import { quoted } from './values.ts'
+import { type Probas, resultWriter, type Scored, type WriteResult } from './result-text.ts'
+import { type FeatureMap, quoted } from './values.ts'
 
 /** What the code said of one row, once its own language is taken off. */
 export interface CustomRow {
@@ -22,12 +23,13 @@ export interface CustomRow {
 }
 
 export type EncodedRow =
-  | { readonly kind: 'result'; readonly text: string }
+  /** `output`: index of the class, where there are more than two; else 0. */
+  | { readonly kind: 'result'; readonly text: string; readonly output: number }
+  | { readonly kind: 'ignored'; readonly text: string }
   | { readonly kind: 'refused'; readonly reason: string }
 
-export type CustomRowEncoder = (row: CustomRow) => EncodedRow
-
-const NOT_PREDICTED = 'the code gave no prediction'
+/** `features` are those of the row after look-ups. */
+export type CustomRowEncoder = (row: CustomRow, features: FeatureMap) => EncodedRow
 
 export function ignoredRow(detail: string): string {
   const reason = `"ignoreReason":"IGNORED_BY_MODEL","ignoreDetail":${JSON.stringify(detail)}`
@@ -47,37 +49,46 @@ export function rowInPlace({ code, detail }: Pick<RowFailure, 'code' | 'detail'>
   return `{"ignored":true,"ignoreReason":"${reason}","error":${JSON.stringify(error)}}`
 }
 
+const NOTHING: EncodedRow = { kind: 'ignored', text: ignoredRow('the code gave no prediction') }
+
 /** Made once per endpoint. */
 export function customRowEncoder(plan: CustomPredictionPlan): CustomRowEncoder {
-  return plan.kind === 'REGRESSION' ? encodeRegression : (row) => encodeClass(plan, row)
+  const write = resultWriter(plan)
+  if (plan.kind === 'REGRESSION') return (row, features) => encodeRegression(write, row, features)
+  const isMulticlass = plan.classes.length > 2
+  return (row, features) => {
+    const scored = scoredClass(plan, row)
+    if ('kind' in scored) return scored
+    const output = isMulticlass ? plan.classes.indexOf(String(scored.prediction)) : 0
+    return { kind: 'result', text: write(scored, features), output }
+  }
 }
 
-function encodeRegression({ prediction, customKeys }: CustomRow): EncodedRow {
-  if (prediction === null || Number.isNaN(prediction)) return result(ignoredRow(NOT_PREDICTED))
+function encodeRegression(write: WriteResult, row: CustomRow, features: FeatureMap): EncodedRow {
+  const { prediction, customKeys } = row
+  if (prediction === null || Number.isNaN(prediction)) return NOTHING
   if (typeof prediction !== 'number') {
     return refused(`a regression must predict a number, got ${quoted(String(prediction))}`)
   }
-  const value = Number.isFinite(prediction) ? String(prediction) : 'null'
-  return result(`{"prediction":${value}${customPart(customKeys)},"ignored":false}`)
+  return {
+    kind: 'result',
+    text: write({ prediction, probas: null, customKeys }, features),
+    output: 0,
+  }
 }
 
-function encodeClass(plan: CustomPredictionPlan, row: CustomRow): EncodedRow {
+function scoredClass(plan: CustomPredictionPlan, row: CustomRow): Scored | EncodedRow {
   const probas = byClass(plan.classes, row.probas)
   if (typeof probas === 'string') return refused(probas)
   const label = winner(plan, row.prediction, probas)
-  if (label === null) return result(ignoredRow(NOT_PREDICTED))
+  if (label === null) return NOTHING
   if (plan.classes.length > 0 && !plan.classes.includes(label)) {
     return refused(`${quoted(label)} is none of the classes`)
   }
-  const texts = probas?.map(([name, value]) => `${JSON.stringify(name)}:${jsonNumber(value)}`)
-  const scores = texts === undefined ? '' : `,"probas":{${texts.join(',')}}`
-  const percentile = row.probaPercentile
-  const rank = percentile === undefined ? '' : `,"probaPercentile":${jsonNumber(percentile)}`
-  const head = `{"prediction":${JSON.stringify(label)}${scores}${rank}`
-  return result(`${head}${customPart(row.customKeys)},"ignored":false}`)
+  const { probaPercentile, customKeys } = row
+  const rank = probaPercentile === undefined ? {} : { probaPercentile }
+  return { prediction: label, probas, customKeys, ...rank }
 }
-
-type Probas = readonly (readonly [string, number])[]
 
 /** In the order of the declared classes where there are any; a text says what is wrong. */
 function byClass(classes: readonly string[], given: CustomRow['probas']): Probas | string | null {
@@ -114,18 +125,6 @@ function winner(
   let best: readonly [string, number] | null = null
   for (const entry of probas ?? []) if (entry[1] > (best?.[1] ?? -1)) best = entry
   return best?.[0] ?? null
-}
-
-function customPart(customKeys: string | null): string {
-  return customKeys === null ? '' : `,"customKeys":${customKeys}`
-}
-
-function jsonNumber(value: number): string {
-  return Number.isFinite(value) ? String(value) : 'null'
-}
-
-function result(text: string): EncodedRow {
-  return { kind: 'result', text }
 }
 
 function refused(reason: string): EncodedRow {

@@ -5,9 +5,10 @@ import { AppError } from '../../core/base/errors.ts'
 import type { PythonEndpointPlan } from '../../core/bundle/plan.ts'
 import { Crew } from '../children/crew.ts'
 import type { Session } from '../children/member.ts'
-import { CustomPredictor, type Enrich } from '../predictions/custom.ts'
+import { openExplainer } from '../explanations/explainer.ts'
+import { type CodeExplainer, CustomPredictor, type Enrich } from '../predictions/custom.ts'
 import { enricherOf } from '../predictions/enricher.ts'
-import type { BatchJob, RequestFacts, RowFailure, WorkerOutcome } from '../protocol.ts'
+import type { BatchJob, RequestFacts, Reroute, RowFailure, WorkerOutcome } from '../protocol.ts'
 import type { OpenRuntime, RuntimeContext } from '../runtime.ts'
 import { warmChild } from '../warm-up.ts'
 import { type PythonCall, type PythonReply, pythonDialect } from './dialect.ts'
@@ -22,6 +23,7 @@ interface Parts {
   readonly plan: PythonEndpointPlan
   readonly context: RuntimeContext
   readonly enrich: Enrich | null
+  readonly explainer: CodeExplainer | null
 }
 
 export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context) => {
@@ -30,8 +32,12 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
   // First, so that whoever has no interpreter needs no host for children either.
   const python = await interpreterOf(plan, context)
   if (children === null) throw new AppError('ERR_INTERNAL', 'nobody here starts children')
+  const explainer: CodeExplainer | null = await openExplainer(context.directory, {
+    ...context,
+    plan,
+  })
   const enricher = await enricherOf(plan, context)
-  const parts: Parts = { plan, context, enrich: enricher?.run ?? null }
+  const parts: Parts = { plan, context, enrich: enricher?.run ?? null, explainer }
   const warmUp = (session: Session<PythonCall, PythonReply>) =>
     warmChild(plan.warmUp, session, (call) => runner(parts, call))
   const crew = await Crew.start({
@@ -72,7 +78,7 @@ function refuseTexts({ id, python: { prediction } }: PythonEndpointPlan): void {
 }
 
 function runner(parts: Parts, run: RunCall): Run {
-  const { plan, context, enrich } = parts
+  const { plan, context, enrich, explainer } = parts
   const { prediction } = plan.python
   if (prediction === null) {
     const functions = new FunctionRunner({ ...context, plan, run })
@@ -86,6 +92,7 @@ function runner(parts: Parts, run: RunCall): Run {
       generationId: context.generationId,
       rowsMax: prediction.batchable ? prediction.maxRows : 1,
       enrich,
+      explainer,
       call: rowCaller({ plan: prediction, run, request }),
     })
   const forAll = predictor(null)
@@ -98,30 +105,43 @@ async function oneByOne(
   job: BatchJob,
   predictor: (request: RequestFacts | null) => CustomPredictor,
 ): Promise<WorkerOutcome> {
+  // There is one request, and its outcome may be that it goes on.
+  if (job.verb === 'explain') return predictor(job.requests?.[0] ?? null).run(job)
   const startMs = nowMs()
   const outcomes = await Promise.all(
     Array.from(job.ends, (_, i) => predictor(job.requests?.[i] ?? null).run(single(job, i))),
   )
   const failures: RowFailure[] = []
+  const reroutes: Reroute[] = []
   const bodies = outcomes.map((outcome, index) => {
     if (outcome.kind !== 'answers') {
       failures.push({ index, code: 'ERR_INTERNAL', detail: '' })
       return ''
     }
     for (const failure of outcome.failures ?? []) failures.push({ ...failure, index })
+    for (const reroute of outcome.reroutes ?? []) reroutes.push({ ...reroute, index })
     return outcome.bodies[0] ?? ''
   })
-  const executeUs = Math.round((nowMs() - startMs) * 1_000)
-  return { kind: 'answers', bodies, failures: failures.length > 0 ? failures : null, executeUs }
+  return {
+    kind: 'answers',
+    bodies,
+    failures: failures.length > 0 ? failures : null,
+    ...(reroutes.length > 0 ? { reroutes } : {}),
+    executeUs: Math.round((nowMs() - startMs) * 1_000),
+  }
 }
 
 function single(job: BatchJob, index: number): BatchJob {
   const bytes = job.bytes.subarray(job.ends[index - 1] ?? 0, job.ends[index])
+  const request = job.requests?.[index]
   return {
     endpoint: job.endpoint,
     verb: job.verb,
     bytes,
     ends: Uint32Array.of(bytes.length),
     waitUs: job.waitUs.slice(index, index + 1),
+    ...(request === undefined ? {} : { requests: [request] }),
+    ...(job.split === undefined ? {} : { split: job.split }),
+    ...(job.settled === undefined ? {} : { settled: job.settled.slice(index, index + 1) }),
   }
 }

@@ -3,6 +3,7 @@
 import { isObject } from '../../core/base/json.ts'
 import { parseBody } from '../bodies.ts'
 import type { RequestFacts } from '../protocol.ts'
+import { NOT_UTF8, parametersOf } from '../query.ts'
 import { namedList, R_NA, TextRefused, toR } from './to-r.ts'
 import type { RValue } from './xdr.ts'
 
@@ -12,9 +13,6 @@ export type Arguments =
 
 /** R has its own meaning for `...` and `..1`, and none for the empty name. */
 const RESERVED = /^(?:\.\.(?:\.|\d+)|)$/
-
-/** U+FFFD in a query. */
-const REPLACED = '%EF%BF%BD'
 
 export function argumentsOf(body: Uint8Array, facts: RequestFacts | undefined): Arguments {
   if (facts !== undefined && facts.method !== 'POST') return ofQuery(facts.query)
@@ -28,11 +26,8 @@ export function argumentsOf(body: Uint8Array, facts: RequestFacts | undefined): 
 
 /** Values are texts; a name that comes more than once is a vector of them. */
 function ofQuery(query: string): Arguments {
-  const parameters = new URLSearchParams(query)
-  // Bytes that are no UTF-8 were replaced; what was asked is not known then.
-  if (String(parameters).includes(REPLACED) && !query.toUpperCase().includes(REPLACED)) {
-    return refused('the query is not valid UTF-8')
-  }
+  const parameters = parametersOf(query)
+  if (parameters === null) return refused(NOT_UTF8)
   const entries = [...new Set(parameters.keys())].map((name) => {
     const values = parameters.getAll(name)
     return [name, values.length === 1 ? values[0] : values] as const

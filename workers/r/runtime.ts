@@ -6,8 +6,9 @@ import type { REndpointPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { Crew } from '../children/crew.ts'
 import { isExecutable } from '../children/executable.ts'
+import { openExplainer } from '../explanations/explainer.ts'
 import type { Enricher } from '../lookup/enrich.ts'
-import { CustomPredictor } from '../predictions/custom.ts'
+import { type CodeExplainer, CustomPredictor } from '../predictions/custom.ts'
 import { enricherOf } from '../predictions/enricher.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'
 import type { OpenRuntime, RuntimeContext } from '../runtime.ts'
@@ -27,6 +28,7 @@ interface Parts {
   readonly plan: REndpointPlan
   readonly context: RuntimeContext
   readonly enricher: Enricher | null
+  readonly explainer: CodeExplainer | null
 }
 
 export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
@@ -36,12 +38,16 @@ export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
   if (!isExecutable(context.settings.rscript)) {
     throw new AppError('ERR_INTERPRETER_MISSING', NO_PROGRAM)
   }
+  const explainer: CodeExplainer | null = await openExplainer(context.directory, {
+    ...context,
+    plan,
+  })
   const listener = await Listener.open()
   const enricher = await enricherOf(plan, context).catch(async (error: unknown) => {
     await listener.close()
     throw error
   })
-  const parts = { plan, context, enricher }
+  const parts: Parts = { plan, context, enricher, explainer }
   const crew = await startCrew(parts, context.settings.rscript, listener).catch(
     async (error: unknown) => {
       await listener.close()
@@ -82,7 +88,7 @@ async function startCrew(
 }
 
 function runner(
-  { plan, context, enricher }: Parts,
+  { plan, context, enricher, explainer }: Parts,
   call: CallR,
 ): (job: BatchJob) => Promise<WorkerOutcome> {
   const { prediction } = plan.r
@@ -95,6 +101,7 @@ function runner(
     // Each row is a run of the function by itself, so that rows of one call never see each other.
     rowsMax: Math.max(prediction.maxRows, LIMITS.batchRowsMax),
     enrich: enricher?.run ?? null,
+    explainer,
     call: rowCaller(call),
   })
   return (job) => predictor.run(job)
