@@ -19,7 +19,7 @@ import type { Runtime } from '../runtime.ts'
 import { listText } from './inputs.ts'
 import { labelsFor, type ModelFile } from './model-file.ts'
 import { enrichPlan } from './plans.ts'
-import { type QueriesRun, runTestQueries, tryBody } from './queries.ts'
+import { examplesPart, type QueriesRun, runTestQueries, tryBody } from './queries.ts'
 import { isGuess, rawBodies, withGivenRanks } from './raw.ts'
 import { isOutOfMemory, loadReason, shortReason } from './reasons.ts'
 import { planPrediction, type Signature } from './signature.ts'
@@ -153,6 +153,7 @@ interface Trying extends Loaded {
 interface Tested {
   readonly kind: 'tested'
   readonly queries: QueriesRun['outcomes']
+  readonly examples: QueriesRun['examples']
   readonly warmUp: readonly string[]
   /** What the model said to made-up bodies that it refused, where that proves nothing. */
   readonly note: string | null
@@ -169,13 +170,13 @@ async function testRun(task: ModelTask, trying: Trying): Promise<TestResult> {
   const run = await runTestQueries(predictor, endpoint, path)
   if (run.faults.length > 0) return { kind: 'refused', code: 'ERR_TEST_QUERY', faults: run.faults }
   if (run.answered.length > 0) {
-    return { kind: 'tested', queries: run.outcomes, warmUp: warmUp(run.answered), note: null }
+    return { ...testedBy(run), note: null }
   }
   const { answered, refusal } = await tryMadeUp(predictor, trying)
   const made = { name: 'made-up row', passed: answered.length > 0 }
   const queries = [...run.outcomes, made]
   if (refusal === null || answered.length > 0) {
-    return { kind: 'tested', queries, warmUp: warmUp(answered), note: null }
+    return { kind: 'tested', queries, examples: [], warmUp: warmUp(answered), note: null }
   }
   const note = `no test queries, and the model refused every made-up row: ${shortReason(refusal)}`
   const name = endpoint.model
@@ -183,7 +184,11 @@ async function testRun(task: ModelTask, trying: Trying): Promise<TestResult> {
     const reason = `${name} fails when it is run: ${shortReason(refusal)}`
     return modelRefused(task, reason, refusal)
   }
-  return { kind: 'tested', queries, warmUp: [], note }
+  return { kind: 'tested', queries, examples: [], warmUp: [], note }
+}
+
+function testedBy({ outcomes, examples, answered }: QueriesRun) {
+  return { kind: 'tested', queries: outcomes, examples, warmUp: warmUp(answered) } as const
 }
 
 const UNTRIED = { bodies: [], worstBatchMs: 0 }
@@ -202,7 +207,7 @@ async function enrichedRun(task: ModelTask, plan: OnnxEndpointPlan): Promise<Tes
       return { kind: 'refused', code: 'ERR_TEST_QUERY', faults: run.faults }
     }
     const note = run.answered.length > 0 ? null : 'no test query was answered with its look-ups'
-    return { kind: 'tested', queries: run.outcomes, warmUp: warmUp(run.answered), note }
+    return { ...testedBy(run), note }
   } finally {
     await runtime.release()
   }
@@ -255,9 +260,9 @@ interface Finished extends Loaded {
 }
 
 function forged(task: ModelTask, finished: Finished): EndpointForged {
-  const { plan, judged, tested, file, model, loadMs, enrich } = finished
+  const { judged, tested, file, model, loadMs, enrich } = finished
   const { batchable, maxRows, cost } = judged
-  const prediction = { ...plan, batchable, maxRows }
+  const prediction = { ...finished.plan, batchable, maxRows }
   const worstBatchMs = roundedMs(judged.worstBatchMs)
   const report: EndpointReport = {
     endpointId: task.endpoint.id,
@@ -265,7 +270,7 @@ function forged(task: ModelTask, finished: Finished): EndpointForged {
     loadMs: roundedMs(loadMs),
     firstRunMs: roundedMs(model.firstRunMs()),
     inputs: model.inputs,
-    outputs: plan.outputs,
+    outputs: prediction.outputs,
     zipMap: file.zipMap,
     batchable,
     batchReason: tested.note ?? judged.reason,
@@ -275,5 +280,6 @@ function forged(task: ModelTask, finished: Finished): EndpointForged {
     testQueries: tested.queries,
   }
   const settled = { prediction, bodies: tested.warmUp, worstBatchMs, enrich }
-  return { kind: 'forged', plan: endpointPlan(task, settled), report }
+  const plan = { ...endpointPlan(task, settled), ...examplesPart(tested) }
+  return { kind: 'forged', plan, report }
 }

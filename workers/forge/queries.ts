@@ -5,11 +5,13 @@
 
 import type { Fault } from '../../core/base/errors.ts'
 import { isObject } from '../../core/base/json.ts'
+import type { ExamplePlan } from '../../core/bundle/plan.ts'
 import { join, shown } from '../../core/bundle/sentences.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'
 
 export type Tried =
-  | { readonly kind: 'answered'; readonly result: unknown }
+  /** `answer`: the whole of it, as JSON text; '' where it was no JSON of ours. */
+  | { readonly kind: 'answered'; readonly result: unknown; readonly answer: string }
   | { readonly kind: 'failed'; readonly code: string; readonly detail: string }
 
 /** A runtime, or a predictor: whatever takes jobs. */
@@ -19,6 +21,9 @@ export interface Runs {
 
 /** The part of an answer that a test query speaks of. */
 export type Part = 'result' | 'response' | 'data' | 'answer'
+
+const EXAMPLES = 3
+const EXAMPLE_CHARS_MAX = 4_096
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
@@ -65,9 +70,11 @@ function triedOf(outcome: Answers, index: number, part: Part): Tried {
   const failure = outcome.failures?.find((one) => one.index === index)
   if (failure !== undefined) return { kind: 'failed', code: failure.code, detail: failure.detail }
   const raw = outcome.raw?.find((one) => one.index === index)
-  if (raw !== undefined) return { kind: 'answered', result: jsonOr(textOf(raw.body)) }
-  const answer: unknown = JSON.parse(textOf(outcome.bodies[index] ?? 'null'))
-  return { kind: 'answered', result: partOf(answer, part) }
+  if (raw !== undefined) {
+    return { kind: 'answered', result: jsonOr(textOf(raw.body)), answer: '' }
+  }
+  const answer = textOf(outcome.bodies[index] ?? 'null')
+  return { kind: 'answered', result: partOf(JSON.parse(answer), part), answer }
 }
 
 function textOf(body: string | Uint8Array): string {
@@ -97,6 +104,8 @@ export interface QueriesRun {
   readonly outcomes: readonly { readonly name: string; readonly passed: boolean }[]
   /** Bodies that were answered, whatever was expected of them. */
   readonly answered: readonly string[]
+  /** The first of them with their answers, for documents. */
+  readonly examples: readonly ExamplePlan[]
   readonly faults: readonly Fault[]
 }
 
@@ -118,6 +127,7 @@ export async function runTestQueries(
 ): Promise<QueriesRun> {
   const outcomes: { name: string; passed: boolean }[] = []
   const answered: string[] = []
+  const examples: ExamplePlan[] = []
   const faults: Fault[] = []
   for (const [i, query] of (endpoint.testQueries ?? []).entries()) {
     const name = query.name ?? `testQueries[${i}]`
@@ -125,11 +135,26 @@ export async function runTestQueries(
     const body = JSON.stringify(query.q)
     const tried = await tryBody(runs, body, part)
     const found = faultsOf(tried, query.expect, { where, name })
-    if (tried.kind === 'answered' && !isIgnored(tried.result)) answered.push(body)
+    if (tried.kind === 'answered' && !isIgnored(tried.result)) {
+      answered.push(body)
+      if (examples.length < EXAMPLES) examples.push(...exampleOf(name, body, tried.answer))
+    }
     outcomes.push({ name, passed: found.length === 0 })
     faults.push(...found)
   }
-  return { outcomes, answered, faults }
+  return { outcomes, answered, examples, faults }
+}
+
+/** None of a body that is too long to be read; plans are stored and sent about. */
+function exampleOf(name: string, body: string, answer: string): ExamplePlan[] {
+  if (body.length > EXAMPLE_CHARS_MAX) return []
+  const isShort = answer !== '' && answer.length <= EXAMPLE_CHARS_MAX
+  return [{ name, body, ...(isShort ? { answer } : {}) }]
+}
+
+/** Of a plan. */
+export function examplesPart({ examples }: Pick<QueriesRun, 'examples'>) {
+  return examples.length === 0 ? {} : { examples }
 }
 
 function isIgnored(result: unknown): boolean {

@@ -13,7 +13,7 @@ import { openRuntime } from '../open-runtime.ts'
 import type { Runtime } from '../runtime.ts'
 import { measureCost } from './cost.ts'
 import { type Planned, planEndpoint, type RuntimeEndpoint, type RuntimePlan } from './plans.ts'
-import { type Part, type QueriesRun, runTestQueries, tryBodies } from './queries.ts'
+import { examplesPart, type Part, type QueriesRun, runTestQueries, tryBodies } from './queries.ts'
 import { shortReason } from './reasons.ts'
 import { proveRows } from './row-proof.ts'
 import { isReadOnly } from './sql-effects.ts'
@@ -211,7 +211,7 @@ function forged(task: RuntimeTask, opened: Opened, finished: Finished): Endpoint
   }
   return {
     kind: 'forged',
-    plan: { ...settled(plan, judged), worstBatchMs, warmUp: bodies },
+    plan: { ...settled(plan, judged), worstBatchMs, warmUp: bodies, ...examplesPart(run) },
     report,
   }
 }
