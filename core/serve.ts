@@ -28,6 +28,8 @@ import { coresForModels } from './engine/cores.ts'
 import { Engine } from './engine/engine.ts'
 import { inQuietTurn } from './http/quiet-turn.ts'
 import { Recorder } from './metrics/recorder.ts'
+import { answerDocument } from './query/documents.ts'
+import { mayVisit } from './query/gate.ts'
 import { queryHandler } from './query/handler.ts'
 import { openListener, type QueryListener } from './query/listener.ts'
 
@@ -103,6 +105,9 @@ class ServingNode {
       runtimes: config.runtimes,
       witness: witnessFile === null ? null : WitnessFile.open(witnessFile, logger),
       onChange: () => this.#observeSoon(),
+      processes: config.processes,
+      issuers: { settings: config.issuers },
+      mayVisit: (visit) => mayVisit({ engine: this.#engine, recorder: this.#recorder }, visit),
     })
   }
 
@@ -192,6 +197,7 @@ class ServingNode {
     assert(this.#listener === null, 'the query port is not open yet')
     this.#opening = true
     const handler = queryHandler({
+      answerDocument,
       engine: this.#engine,
       recorder: this.#recorder,
       bodyBytesMax: this.#config.bodyBytesMax,

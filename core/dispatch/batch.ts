@@ -16,10 +16,12 @@ export function packBatch(lane: Lane, batch: readonly Pending[], startMs: number
   const waitUs = new Uint32Array(batch.length)
   let total = 0
   let hasFacts = false
+  let hasSent = false
   for (let i = 0; i < batch.length; i++) {
     const pending = batch[i] as Pending
     total += pending.bytes
     if (pending.facts !== null) hasFacts = true
+    if (pending.isSent) hasSent = true
     ends[i] = total
     waitUs[i] = (startMs - pending.arrivedMs) * 1000
   }
@@ -29,7 +31,20 @@ export function packBatch(lane: Lane, batch: readonly Pending[], startMs: number
     if (body !== null) bytes.set(body, (ends[i] ?? 0) - body.byteLength)
   }
   const job: BatchJob = { endpoint, verb, bytes, ends, waitUs }
-  if (!hasFacts) return lane.split ? { ...job, split: true } : job
-  const requests = batch.map(({ facts }) => facts ?? PLAIN)
-  return { ...job, requests, ...(lane.split ? { split: true } : {}) }
+  const isPlain = !hasFacts && !hasSent && !lane.split && verb !== 'explain'
+  return isPlain ? job : { ...job, ...besides(lane, batch, { hasFacts, hasSent }) }
+}
+
+/** What few jobs have. */
+function besides(
+  { split, options }: Lane,
+  batch: readonly Pending[],
+  { hasFacts, hasSent }: { readonly hasFacts: boolean; readonly hasSent: boolean },
+): Partial<BatchJob> {
+  return {
+    ...(hasFacts ? { requests: batch.map(({ facts }) => facts ?? PLAIN) } : {}),
+    ...(split ? { split } : {}),
+    ...(hasSent ? { settled: Uint8Array.from(batch, ({ isSent }) => (isSent ? 1 : 0)) } : {}),
+    ...(options.verb === 'explain' ? { state: batch[0]?.state } : {}),
+  }
 }

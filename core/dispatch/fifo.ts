@@ -19,6 +19,28 @@ export class Fifo<T> {
     this.#size += 1
   }
 
+  /** At the head. */
+  unshift(item: T): void {
+    if (this.#size === this.#slots.length) this.#grow()
+    this.#head = (this.#head - 1) & (this.#slots.length - 1)
+    this.#slots[this.#head] = item
+    this.#size += 1
+  }
+
+  /** Before all items at the end of the queue that it should precede. */
+  insert(item: T, precedes: (other: T) => boolean): void {
+    this.push(item)
+    const mask = this.#slots.length - 1
+    for (let left = this.#size - 1; left > 0; left--) {
+      const at = (this.#head + left) & mask
+      const before = (at - 1) & mask
+      const other = this.#slots[before] as T
+      if (!precedes(other)) return
+      this.#slots[at] = other
+      this.#slots[before] = item
+    }
+  }
+
   peek(): T | undefined {
     return this.#slots[this.#head]
   }

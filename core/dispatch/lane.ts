@@ -5,8 +5,15 @@
  * batchMax, so batches are as large as the load makes them and nobody waits for a batch to fill.
  */
 
-import type { BatchJob, RawAnswer, RequestFacts, WorkerOutcome } from '../../workers/protocol.ts'
+import type {
+  BatchJob,
+  RawAnswer,
+  RequestFacts,
+  Reroute,
+  WorkerOutcome,
+} from '../../workers/protocol.ts'
 import { NOBODY, type Ticket } from '../auth/ticket.ts'
+import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type { Verb } from '../bundle/kinds.ts'
@@ -16,6 +23,8 @@ import { Fifo } from './fifo.ts'
 const SLICE_US = 5_000
 /** Closed entries that a queue may hold beside the open ones before it is cleaned. */
 const CLOSED_MAX = 64
+/** Of nearly all requests. */
+const NOTHING = Object.freeze({})
 
 /** What dispatch must know of the caller; it knows no HTTP. */
 export interface Caller {
@@ -33,6 +42,20 @@ export interface Caller {
 export interface Beside {
   readonly facts?: RequestFacts | null
   readonly ticket?: Ticket
+  /** The header, kept where another generation may have to look at it; null: nowhere else. */
+  readonly authorization?: string | null
+}
+
+/** What a request brings along from the lane that has sent it on. */
+interface Sent {
+  readonly arrivedMs: number
+  readonly state: unknown
+}
+
+/** Where a request has gone that was sent on. */
+interface Moved {
+  readonly lane: Lane
+  readonly pending: Pending
 }
 
 /** One request from its last body byte to its answer. All fields at birth: a hot object. */
@@ -45,18 +68,28 @@ export class Pending {
   /** What was asked beside the body; null for nearly all. */
   readonly facts: RequestFacts | null
   readonly ticket: Ticket
-  /** Until it is answered or its caller has gone. */
+  readonly authorization: string | null
+  /** It was sent on, so which generation answers is settled; with what the other lane has left. */
+  readonly isSent: boolean
+  state: unknown
+  /** Slices of it that have run; more than one only where runs are cut. */
+  slices = 0
+  moved: Moved | null = null
+  /** Until it is answered, its caller has gone, or it is sent on. */
   open = true
   /** Until it is taken to be run. */
   waiting = true
 
-  constructor(caller: Caller, body: Uint8Array, { facts = null, ticket = NOBODY }: Beside = {}) {
+  constructor(caller: Caller, body: Uint8Array, beside: Beside, sent: Sent | null) {
     this.caller = caller
     this.body = body
     this.bytes = body.byteLength
-    this.arrivedMs = nowMs()
-    this.facts = facts
-    this.ticket = ticket
+    this.arrivedMs = sent === null ? nowMs() : sent.arrivedMs
+    this.facts = beside.facts ?? null
+    this.ticket = beside.ticket ?? NOBODY
+    this.authorization = beside.authorization ?? null
+    this.isSent = sent !== null
+    this.state = sent?.state
   }
 
   /** True when somebody still waits for this answer. */
@@ -86,6 +119,8 @@ export interface LaneLog {
    */
   record(pending: Pending, status: number, answer: string | Uint8Array | AppError): void
 }
+
+export type Whereto = Lane | AppError
 
 export interface LaneOptions {
   /** For people: the subject and its verb. */
@@ -119,6 +154,10 @@ export interface LaneOptions {
   readonly observer: LaneObserver
   /** Called when a request leaves for good, answered or not: the lease on the pool ends. */
   readonly onSettled: () => void
+  /** A request has come from another lane: its lease begins. */
+  readonly onSentHere: () => void
+  /** Which lane is to answer a request that a worker wants sent on; an error is its answer. */
+  readonly whereTo: (reroute: Reroute, pending: Pending) => Whereto | Promise<Whereto>
   /** A run is older than any legal one: its thread counts as lost until it answers after all. */
   readonly onHang: () => void
   /** A run that counted as lost has answered. */
@@ -160,17 +199,60 @@ export class Lane {
   }
 
   /** Takes a request in, or says at once why not. */
-  enter(caller: Caller, body: Uint8Array, beside: Beside = {}): Pending | AppError {
+  enter(caller: Caller, body: Uint8Array, beside: Beside = NOTHING): Pending | AppError {
+    return this.#enter(caller, body, beside, null)
+  }
+
+  /**
+   * The same bytes go to another lane, once, with the time at which they arrived here: an older
+   * request comes among newer ones. Null when that lane has it.
+   */
+  sendOn(pending: Pending, to: Lane, state: unknown): AppError | null {
+    const { caller, body, arrivedMs } = pending
+    assert(pending.open && body !== null, 'what is sent on is open')
+    const next = to.#enter(caller, body, pending, { arrivedMs, state })
+    if (next instanceof AppError) return next
+    to.options.onSentHere()
+    pending.moved = { lane: to, pending: next }
+    this.#close(pending)
+    return null
+  }
+
+  /** The caller has left, wherever its request is by now. */
+  gone(pending: Pending): void {
+    const { moved } = pending
+    if (moved === null) this.settle(pending)
+    else moved.lane.gone(moved.pending)
+  }
+
+  /** A run of the request goes on later from this state: it is the next of its lane. */
+  putBack(pending: Pending, state: unknown): AppError | null {
+    if (this.#refusal !== null) return this.#refusal
+    pending.state = state
+    pending.waiting = true
+    this.#waiting.unshift(pending)
+    this.#waitingCount += 1
+    this.#waitingBytes += pending.bytes
+    return null
+  }
+
+  #enter(caller: Caller, body: Uint8Array, beside: Beside, sent: Sent | null): Pending | AppError {
     const { requestsMax, bytesMax, name } = this.options
     if (this.#refusal !== null) return this.#refusal
     const full =
       this.#waitingCount >= requestsMax || this.#waitingBytes + body.byteLength > bytesMax
     if (full) return new AppError('ERR_LANE_FULL', `${name} holds ${this.#waitingCount}`)
-    const pending = new Pending(caller, body, beside)
+    const pending = new Pending(caller, body, beside, sent)
     this.#clean(this.#waiting, this.#waitingCount)
     this.#clean(this.#unanswered, this.#openCount)
-    this.#waiting.push(pending)
-    this.#unanswered.push(pending)
+    if (sent === null) {
+      this.#waiting.push(pending)
+      this.#unanswered.push(pending)
+    } else {
+      const isNewer = (other: Pending) => other.arrivedMs > sent.arrivedMs
+      this.#waiting.insert(pending, isNewer)
+      this.#unanswered.insert(pending, isNewer)
+    }
     this.#openCount += 1
     this.#waitingCount += 1
     this.#waitingBytes += pending.bytes
@@ -235,12 +317,8 @@ export class Lane {
   /** The request is answered or its caller has gone; once for each. */
   settle(pending: Pending): void {
     if (!pending.open) return
-    if (pending.waiting) this.#leaveQueue(pending)
-    pending.open = false
-    pending.body = null
     pending.ticket.settled()
-    this.#openCount -= 1
-    this.options.onSettled()
+    this.#close(pending)
   }
 
   /**
@@ -264,15 +342,32 @@ export class Lane {
    * the queue sorted by deadline, so only its head is looked at. False when nothing is left.
    */
   expire(): boolean {
-    const limitMs = nowMs() - this.options.timeoutMs
     let head = this.#unanswered.peek()
-    while (head !== undefined && !(head.wanted && head.arrivedMs > limitMs)) {
-      if (head.wanted) this.fail(head, new AppError('ERR_DEADLINE', this.#deadlineText()))
+    while (head !== undefined && !(head.wanted && !this.isLate(head))) {
+      if (head.wanted) this.failLate(head)
       this.settle(head)
       this.#unanswered.shift()
       head = this.#unanswered.peek()
     }
     return head !== undefined
+  }
+
+  isLate({ arrivedMs }: Pending): boolean {
+    return arrivedMs <= nowMs() - this.options.timeoutMs
+  }
+
+  failLate(pending: Pending): void {
+    const { name, timeoutMs } = this.options
+    this.fail(pending, new AppError('ERR_DEADLINE', `${name} has ${timeoutMs} ms for an answer`))
+  }
+
+  /** The request is no more of this lane's business. */
+  #close(pending: Pending): void {
+    if (pending.waiting) this.#leaveQueue(pending)
+    pending.open = false
+    pending.body = null
+    this.#openCount -= 1
+    this.options.onSettled()
   }
 
   /** What fills the lane is who waits in it: neither room nor bytes are kept for the others. */
@@ -285,10 +380,6 @@ export class Lane {
   /** Behind one old request thousands may be answered or gone; they must not pile up. */
   #clean(queue: Fifo<Pending>, openCount: number): void {
     if (queue.size > 2 * openCount + CLOSED_MAX) queue.keep(isOpen)
-  }
-
-  #deadlineText(): string {
-    return `${this.options.name} has ${this.options.timeoutMs} ms for an answer`
   }
 }
 

@@ -9,19 +9,22 @@
  * its own, so they take nothing from one another and none of this touches them.
  */
 
-import type { BatchJob, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
+import type { BatchJob, Reroute, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
-import { AppError, messageOf } from '../base/errors.ts'
+import { AppError, messageOf, toAppError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import type { Verb } from '../bundle/kinds.ts'
 import { LIMITS } from '../config/limits.ts'
 import { packBatch } from './batch.ts'
-import { type BatchRunner, isStatus, type Lane, type Pending } from './lane.ts'
+import { type BatchRunner, isStatus, type Lane, type Pending, type Whereto } from './lane.ts'
 
 const TICK_MS = 5
 const QUANTUM_US = 5_000
 /** However long a run was, its lane waits at most until the others have had this much. */
 const DEBT_MAX_US = 1_000_000
+/** So much of the others' time passes before an explanation that waits gets its next slice. */
+const EXPLAIN_PAUSE_US = 80_000
 
 /** Is told of each batch of a witnessed lane before a thread can get it, and when it has ended. */
 export interface RunWitness {
@@ -53,6 +56,8 @@ export class Scheduler {
   readonly #watched = new Set<Lane>()
   readonly #running = new Set<Run>()
   #permits: number
+  /** Thread time of the others since an explanation last had its turn. */
+  #othersUs = 0
   #turnIsDue = false
   #tick: NodeJS.Timeout | null = null
 
@@ -109,17 +114,28 @@ export class Scheduler {
   }
 
   #nextForIo(): Lane | undefined {
-    return this.#readyForIo.find((lane) => lane.options.runner.freeThreads > 0)
+    return this.#readyForIo.find(isAble)
   }
 
   #next(): Lane | null {
-    const able = this.#ready.filter((lane) => lane.options.runner.freeThreads > 0)
+    const able = this.#ready.filter(isAble)
     const [first] = able
     if (first === undefined) return null
-    if (able.length > 1) return pick(able)
+    if (able.length > 1) return pick(this.#withoutExplanations(able))
     // Nobody else waits, so nobody is owed anything.
     first.creditUs = 0
     return first
+  }
+
+  /**
+   * Explanations come after all others, who wait for one slice at most; but they do come, however
+   * much there is to do, since a request that starves is an error in the end.
+   */
+  #withoutExplanations(able: readonly Lane[]): readonly Lane[] {
+    const others = able.filter((lane) => lane.options.verb !== 'explain')
+    if (others.length === 0 || others.length === able.length) return able
+    if (this.#othersUs < EXPLAIN_PAUSE_US) return others
+    return able.filter((lane) => lane.options.verb === 'explain')
   }
 
   #listOf(lane: Lane): Lane[] {
@@ -173,6 +189,7 @@ export class Scheduler {
     if (run.hung) lane.options.onHangEnded()
     const endMs = nowMs()
     const usedUs = (endMs - run.startMs) * 1000
+    this.#othersUs = lane.options.verb === 'explain' ? 0 : this.#othersUs + usedUs
     lane.creditUs = Math.max(lane.creditUs - usedUs, -DEBT_MAX_US)
     lane.ran(run.batch.length, usedUs)
     lane.runs -= 1
@@ -181,6 +198,10 @@ export class Scheduler {
 
   #deliver(run: Run, outcome: WorkerOutcome, waitUs: Uint32Array): void {
     const { lane, batch } = run
+    if (outcome.kind === 'continues' && lane.options.verb === 'explain') {
+      this.#goOn(run, outcome, waitUs)
+      return
+    }
     if (outcome.kind !== 'answers') {
       const error = errorOf(outcome)
       this.#options.logger.warn({ lane: lane.options.name, code: error.code }, error.message)
@@ -188,8 +209,12 @@ export class Scheduler {
       return
     }
     assert(outcome.bodies.length === batch.length, 'every request of a batch has its answer')
-    lane.options.observer.queuedBatch(waitUs)
+    // Of a run in slices the first has told how long it waited.
+    if (batch[0]?.slices === 0) lane.options.observer.queuedBatch(waitUs)
     lane.options.observer.batch(batch.length, outcome.executeUs)
+    if (outcome.reroutes !== undefined) {
+      for (const reroute of outcome.reroutes) this.#sendOn(lane, batch[reroute.index], reroute)
+    }
     if (outcome.failures !== null) {
       for (const failure of outcome.failures) {
         const pending = batch[failure.index]
@@ -202,8 +227,63 @@ export class Scheduler {
         if (pending !== undefined) lane.answerRaw(pending, raw)
       }
     }
+    const { reroutes } = outcome
     for (let i = 0; i < batch.length; i++) {
+      if (reroutes?.some(({ index }) => index === i) === true) continue
       lane.answer(batch[i] as Pending, outcome.bodies[i] ?? '')
+    }
+  }
+
+  /** Another lane gets the request, or its caller an error. */
+  #sendOn(lane: Lane, pending: Pending | undefined, reroute: Reroute): void {
+    if (pending?.wanted !== true) {
+      if (pending !== undefined) lane.settle(pending)
+      return
+    }
+    const isExplained = reroute.kind === 'explain'
+    if (isExplained ? lane.options.verb === 'explain' : pending.isSent) {
+      this.#options.logger.error(
+        { lane: lane.options.name, reroute: reroute.kind },
+        'sent on twice',
+      )
+      lane.fail(pending, new AppError('ERR_INTERNAL'))
+      return
+    }
+    const state = isExplained ? reroute.state : undefined
+    const move = (to: Whereto): void => this.#move(lane, pending, to, state)
+    const whereto = lane.options.whereTo(reroute, pending)
+    if (whereto instanceof Promise) void whereto.catch(toAppError).then(move)
+    else move(whereto)
+  }
+
+  #move(lane: Lane, pending: Pending, to: Whereto, state: unknown): void {
+    // The caller may have left, or its time may be up, while a token was looked at.
+    if (!pending.wanted) return lane.settle(pending)
+    const error = to instanceof AppError ? to : lane.sendOn(pending, to, state)
+    if (error !== null) lane.fail(pending, error)
+    else if (!(to instanceof AppError)) this.wake(to)
+  }
+
+  /** One slice of a run is done; the next comes when it is the lane's turn again. */
+  #goOn(
+    { lane, batch }: Run,
+    { state, executeUs }: Extract<WorkerOutcome, { kind: 'continues' }>,
+    waitUs: Uint32Array,
+  ): void {
+    const [pending] = batch
+    assert(pending !== undefined && batch.length === 1, 'what runs in slices runs alone')
+    const { observer } = lane.options
+    if (pending.slices === 0) observer.queuedBatch(waitUs)
+    observer.batch(0, executeUs)
+    pending.slices += 1
+    if (!pending.wanted) {
+      lane.settle(pending)
+    } else if (lane.isLate(pending)) {
+      lane.failLate(pending)
+    } else {
+      const refusal = lane.putBack(pending, state)
+      if (refusal !== null) lane.fail(pending, refusal)
+      else this.wake(lane)
     }
   }
 
@@ -256,7 +336,14 @@ export function pick(lanes: readonly Lane[]): Lane | null {
     for (const lane of lanes) lane.creditUs += quanta * QUANTUM_US
   }
   const inCredit = lanes.filter((lane) => lane.creditUs > 0)
-  return inCredit.find((lane) => lane.options.verb === 'single') ?? inCredit[0] ?? null
+  const first = (verb: Verb) => inCredit.find((lane) => lane.options.verb === verb)
+  return first('single') ?? first('multi') ?? inCredit[0] ?? null
+}
+
+/** A thread is free for it; of what runs in slices, one request at a time. */
+function isAble(lane: Lane): boolean {
+  const { runner, verb } = lane.options
+  return runner.freeThreads > 0 && (verb !== 'explain' || lane.runs === 0)
 }
 
 async function runSafely(runner: BatchRunner, job: BatchJob): Promise<WorkerOutcome> {

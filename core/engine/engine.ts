@@ -3,20 +3,26 @@
  * routing in one assignment, and drains what is not wanted any more.
  */
 
+import { Issuers, type IssuersOptions } from '../auth/issuers.ts'
+import { KEY_TIMES } from '../auth/key-cache.ts'
+import { Quotas } from '../auth/quotas.ts'
 import { refKey } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
 import type {
   DesiredGeneration,
+  DesiredService,
   DesiredState,
   ObservedGeneration,
   StoppedEndpoint,
 } from '../channel/messages.ts'
 import { Spawner } from '../children/spawner.ts'
 import type { RuntimeSettings } from '../config/runtimes.ts'
+import type { LaneLog } from '../dispatch/lane.ts'
 import { type RunWitness, Scheduler } from '../dispatch/scheduler.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 import { Generation, type GenerationDeps } from './generation.ts'
-import { buildRouting, EMPTY_ROUTING, type Find, type Routing } from './routing.ts'
+import { type MayVisit, Rerouter } from './reroute.ts'
+import { buildRouting, EMPTY_ROUTING, type Find, type Held, type Routing } from './routing.ts'
 
 const RETRY_MS = 10_000
 
@@ -32,9 +38,24 @@ export interface EngineOptions {
   readonly runtimes: RuntimeSettings
   /** Notes which endpoints are inside a run; null: nobody asked for that. */
   readonly witness: RunWitness | null
+  /** That share the limits of keys, this one included; default: 1. */
+  readonly processes?: number
+  /** Whose tokens services may ask for; default: nobody's. */
+  readonly issuers?: Pick<IssuersOptions, 'settings' | 'times'>
   /** The observed state has changed. */
   readonly onChange: () => void
+  /** The gate, for requests that one generation sends on to another. */
+  readonly mayVisit: MayVisit
+  /** Asked for each endpoint whenever the routing changes; absent: nothing is logged. */
+  readonly logOf?: LogOf
 }
+
+/** Who is told of the answers of an endpoint; null where its service logs nothing. */
+export type LogOf = (
+  service: DesiredService,
+  generationId: string,
+  endpointId: string,
+) => LaneLog | null
 
 export class Engine {
   readonly scheduler: Scheduler
@@ -44,6 +65,7 @@ export class Engine {
   readonly #held = new Map<string, Generation>()
   readonly #leaving = new Set<Generation>()
   readonly #retries = new WeakSet<Generation>()
+  readonly #quotas: Quotas
   #routing: Routing = EMPTY_ROUTING
   #desired: DesiredState | null = null
   #stopped: readonly StoppedEndpoint[] = []
@@ -51,6 +73,7 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options
+    this.#quotas = new Quotas(options.processes ?? 1)
     const { permits, hangMs, logger, witness, recorder, runtimes: settings } = options
     const { defaultThreads, threadsMax } = options
     const spawner = new Spawner({ settings, logger })
@@ -59,8 +82,19 @@ export class Engine {
     const onChange = () => this.#changed()
     const threads = { defaultThreads, threadsMax }
     const hangs = new Map<string, number>()
-    const ours = { settings, spawner, hangs, onChange }
-    this.#deps = { scheduler: this.scheduler, recorder, logger, ...threads, ...ours }
+    const issuers = new Issuers({
+      settings: options.issuers?.settings ?? [],
+      times: options.issuers?.times ?? KEY_TIMES,
+      logger,
+      onChange: options.onChange,
+    })
+    const ours = { settings, issuers, spawner, hangs, onChange }
+    const { mayVisit } = options
+    const { held } = this
+    const rerouter = new Rerouter({ routing: () => this.#routing, held, mayVisit })
+    const whereTo: GenerationDeps['whereTo'] = (from, reroute, pending) =>
+      rerouter.whereTo(from, reroute, pending)
+    this.#deps = { scheduler: this.scheduler, recorder, logger, ...threads, ...ours, whereTo }
   }
 
   get routing(): Routing {
@@ -69,6 +103,10 @@ export class Engine {
 
   readonly find: Find = (serviceId, generationId) =>
     this.#held.get(refKey({ serviceId, generationId })) ?? null
+
+  /** All generations of a service that the process holds, mapped or not, loaded or not. */
+  readonly held = (serviceId: string): readonly Held[] =>
+    [...this.#held.values()].filter(({ desired }) => desired.serviceId === serviceId)
 
   /**
    * Settles when everything that the state maps has loaded, or failed to. `stopped` holds at once,
@@ -148,12 +186,28 @@ export class Engine {
   /** A generation became warm or failed, or the desired state is new. */
   #changed(): void {
     if (this.#desired === null) return
-    this.#routing = buildRouting(this.#desired, this.find)
+    this.#routing = buildRouting(this.#desired, this, this.#quotas)
+    for (const service of this.#desired.services) this.#tellLanes(service)
     this.#markActive(this.#desired)
     for (const generation of this.#held.values()) {
       if (generation.state === 'failed') this.#retryLater(generation)
     }
     this.#options.onChange()
+  }
+
+  /** Lanes know whether their service's traffic is split, and who is told of its answers. */
+  #tellLanes(service: DesiredService): void {
+    const { logOf } = this.#options
+    const split = service.mapping.length > 1
+    for (const { desired, lanes } of this.held(service.serviceId)) {
+      for (const { id } of desired.plan.endpoints) {
+        const log = logOf?.(service, desired.generationId, id) ?? null
+        for (const lane of lanes(id)) {
+          lane.split = split
+          lane.log = log
+        }
+      }
+    }
   }
 
   /** What stays wanted though it failed, a crashed pool for one, is tried again. */

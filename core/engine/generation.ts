@@ -7,12 +7,14 @@
  * A request takes a lease when it is routed here; a draining generation closes at zero leases.
  */
 
+import type { Reroute } from '../../workers/protocol.ts'
+import type { Issuers, TokenGate } from '../auth/issuers.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { refKey } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
-import { PATH_VERBS, type PoolKind, type Verb } from '../bundle/kinds.ts'
+import { type PoolKind, type Verb, verbsOf } from '../bundle/kinds.ts'
 import type { EndpointPlan } from '../bundle/plan.ts'
 import type {
   DesiredGeneration,
@@ -21,12 +23,14 @@ import type {
   StoppedEndpoint,
 } from '../channel/messages.ts'
 import type { Spawner } from '../children/spawner.ts'
+import type { RuntimeStatus } from '../children/spec.ts'
 import type { RuntimeSettings } from '../config/runtimes.ts'
-import { type BatchRunner, Lane } from '../dispatch/lane.ts'
+import { type BatchRunner, Lane, type Pending, type Whereto } from '../dispatch/lane.ts'
 import type { Scheduler } from '../dispatch/scheduler.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 import { laneShape } from './lane-shape.ts'
 import { Pools } from './pools.ts'
+import type { Origin } from './reroute.ts'
 
 const NEXT: Readonly<Record<GenerationState, readonly GenerationState[]>> = {
   loading: ['warm', 'failed', 'draining'],
@@ -45,6 +49,8 @@ export interface GenerationDeps {
   readonly defaultThreads: number
   readonly threadsMax: number
   readonly settings: RuntimeSettings
+  /** Whose tokens open generations that ask for one. */
+  readonly issuers: Issuers
   /** Starts the children of all generations. */
   readonly spawner: Spawner
   /**
@@ -55,6 +61,8 @@ export interface GenerationDeps {
   readonly hangs: Map<string, number>
   /** Something that control should know has changed. */
   readonly onChange: () => void
+  /** Finds the lane that is to answer a request instead. */
+  readonly whereTo: (from: Origin, reroute: Reroute, pending: Pending) => Whereto | Promise<Whereto>
 }
 
 /** Endpoints that must not be run, and what their runs do. */
@@ -67,6 +75,8 @@ type EndpointLanes = Readonly<Partial<Record<Verb, Lane>>>
 
 export class Generation {
   readonly desired: DesiredGeneration
+  /** Judges tokens; null where keys, or nothing, are asked for. */
+  readonly token: TokenGate | null
   readonly #deps: GenerationDeps
   readonly #lanes = new Map<string, EndpointLanes>()
   readonly #keys: ReadonlySet<string>
@@ -83,6 +93,8 @@ export class Generation {
     this.desired = desired
     this.#deps = deps
     this.#keys = new Set(desired.plan.authorization.keys.map((key) => key.sha256))
+    const { token } = desired.plan.authorization
+    this.token = token === undefined ? null : deps.issuers.gateOf(token)
   }
 
   get state(): GenerationState {
@@ -111,9 +123,12 @@ export class Generation {
     return this.#state === 'warm' || this.#state === 'active'
   }
 
-  lane(endpointId: string, verb: Verb): Lane | null {
-    return this.#lanes.get(endpointId)?.[verb] ?? null
-  }
+  readonly lane = (endpointId: string, verb: Verb): Lane | null =>
+    this.#lanes.get(endpointId)?.[verb] ?? null
+
+  /** Those of one endpoint; none before it has loaded. */
+  readonly lanes = (endpointId: string): readonly Lane[] =>
+    Object.values(this.#lanes.get(endpointId) ?? {})
 
   /** Loads all threads; never throws: a failure is a state with a reason. */
   async load(): Promise<void> {
@@ -202,8 +217,13 @@ export class Generation {
       running: this.#leases,
       stoppedEndpoints: this.endpointIds.filter((endpointId) => this.#stopped.has(endpointId)),
       hangs: this.#observeHangs(),
-      runtimes: this.#pools?.statuses ?? [],
+      runtimes: this.#statuses(),
     }
+  }
+
+  #statuses(): readonly RuntimeStatus[] {
+    const statuses = this.#pools?.statuses ?? []
+    return this.token === null ? statuses : [...statuses, this.token.status()]
   }
 
   /**
@@ -275,8 +295,8 @@ export class Generation {
     for (const [index, plan] of this.desired.plan.endpoints.entries()) {
       const pool = pools.kindOf(plan)
       const runner = pools.runnerOf(plan)
-      const lanes = PATH_VERBS[plan.type].map(
-        ([, verb]) => [verb, this.#makeLane({ plan, index, pool, runner }, verb)] as const,
+      const lanes = verbsOf(plan).map(
+        (verb) => [verb, this.#makeLane({ plan, index, pool, runner }, verb)] as const,
       )
       this.#lanes.set(plan.id, Object.fromEntries(lanes))
     }
@@ -298,6 +318,9 @@ export class Generation {
       runner,
       observer: this.#deps.recorder.endpoint(serviceId, generationId, plan.id),
       onSettled: this.endLease,
+      onSentHere: () => this.takeLease(),
+      whereTo: (reroute, pending) =>
+        this.#deps.whereTo({ generation: this, endpointId: plan.id, verb }, reroute, pending),
       onHang: () => this.#hangs(plan.id, pool),
       onHangEnded: () => this.#hangEnded(pool),
     })

@@ -39,6 +39,8 @@ function batching(
   verb: Verb,
   pool: PoolKind,
 ): Pick<LaneShape, 'serial' | 'batchMax'> {
+  // Its requests run in slices, one after the other.
+  if (verb === 'explain') return { serial: false, batchMax: 1 }
   const serial = { serial: true, batchMax: LIMITS.batchRowsMax }
   const scoring = scoringOf(plan)
   if (scoring !== null) {
@@ -59,9 +61,12 @@ function scoringOf(
   return 'r' in plan ? plan.r.prediction : null
 }
 
-/** A run of many rows goes on until its caller's time is up, and then ends its current batch. */
+/**
+ * A run of many rows goes on until its caller's time is up, and then ends its current batch; so may
+ * the slice of an explanation of many rows.
+ */
 function legalMs({ worstBatchMs, timeoutMs }: EndpointPlan, verb: Verb, pool: PoolKind): number {
   const worstMs = WORST_BATCHES * worstBatchMs
   if (pool === 'io') return worstMs + timeoutMs + IO_GRACE_MS
-  return worstMs + (verb === 'multi' ? timeoutMs : 0)
+  return worstMs + (verb === 'single' ? 0 : timeoutMs)
 }

@@ -4,11 +4,12 @@
  * costs one look-up.
  */
 
+import { type KeyMeter, Quotas } from '../auth/quotas.ts'
 import type { Ticket } from '../auth/ticket.ts'
 import { AppError } from '../base/errors.ts'
 import { PATH_VERBS, type PathVerb } from '../bundle/kinds.ts'
 import type { EndpointPlan } from '../bundle/plan.ts'
-import type { DesiredKey, DesiredService, DesiredState } from '../channel/messages.ts'
+import type { CorsPolicy, DesiredKey, DesiredService, DesiredState } from '../channel/messages.ts'
 import type { Lane } from '../dispatch/lane.ts'
 import type { Generation } from './generation.ts'
 
@@ -23,7 +24,9 @@ export type Held = Pick<
   | 'reason'
   | 'isPublic'
   | 'accepts'
+  | 'token'
   | 'lane'
+  | 'lanes'
   | 'takeLease'
   | 'endLease'
 >
@@ -37,9 +40,18 @@ export interface Target {
 
 export interface Route {
   readonly serviceId: string
+  readonly endpointId: string
+  /** Those that answer POST; empty where the path is for GET alone. */
   readonly targets: readonly Target[]
-  /** Those that answer GET too, with shares of their own; empty for nearly all. */
+  /** Those that answer GET, with shares of their own; empty for nearly all. */
   readonly forGet: readonly Target[]
+  /** Which web pages may read the answers; null: none of another origin, as for nearly all. */
+  readonly cors: CorsPolicy | null
+  /**
+   * A generation of the service asks for a key or a token, so whoever is sent on to it must show
+   * what it came with.
+   */
+  readonly keepsAuthorization: boolean
 }
 
 export interface Grant {
@@ -48,6 +60,8 @@ export interface Grant {
   readonly services: ReadonlySet<string> | null
   /** One for all requests of the key. */
   readonly ticket: Ticket
+  /** The same, where the key has limits. */
+  readonly meter: KeyMeter | null
 }
 
 export interface Routing {
@@ -60,6 +74,12 @@ export interface Routing {
 /** The generation that is held for a service, if any. */
 export type Find = (serviceId: string, generationId: string) => Held | null
 
+/** What the process holds: one generation, or all of a service, mapped or not. */
+export interface Holding {
+  readonly find: Find
+  readonly held: (serviceId: string) => readonly Held[]
+}
+
 /** One generation of a service, ready to answer, and one of its endpoints. */
 interface Able {
   readonly generation: Held
@@ -69,26 +89,36 @@ interface Able {
 
 export const EMPTY_ROUTING: Routing = { routes: new Map(), services: new Map(), grants: new Map() }
 
-export function buildRouting(state: DesiredState, find: Find): Routing {
+/** `quotas` outlives the routings that are made with it. */
+export function buildRouting(
+  state: DesiredState,
+  holding: Holding,
+  quotas = new Quotas(1),
+): Routing {
+  quotas.keepOnly(state.keys)
   const routes = new Map<string, Route>()
   for (const service of state.services) {
-    if (service.enabled) addRoutes(routes, service, find)
+    if (service.enabled) addRoutes(routes, service, holding)
   }
   return {
     routes,
     services: new Map(state.services.map((service) => [service.serviceId, service])),
-    grants: new Map(state.keys.map((key) => [key.sha256, grantOf(key)])),
+    grants: new Map(state.keys.map((key) => [key.sha256, grantOf(key, quotas)])),
   }
 }
 
-function grantOf(key: DesiredKey): Grant {
+function grantOf(key: DesiredKey, quotas: Quotas): Grant {
   const { id: keyId, allowedServices } = key
   const services = allowedServices.length === 0 ? null : new Set(allowedServices)
-  return { keyId, services, ticket: Object.freeze({ callerId: keyId, settled: () => {} }) }
+  const meter = quotas.meterOf(key)
+  const ticket = meter ?? Object.freeze({ callerId: keyId, settled: () => {} })
+  return { keyId, services, ticket, meter }
 }
 
-function addRoutes(routes: Map<string, Route>, service: DesiredService, find: Find): void {
+function addRoutes(routes: Map<string, Route>, service: DesiredService, { find, held }: Holding) {
   const { serviceId } = service
+  const keepsAuthorization = held(serviceId).some(({ isPublic }) => !isPublic)
+  const shared = { serviceId, cors: service.cors ?? null, keepsAuthorization }
   const able = service.mapping.flatMap(({ generationId, proba }) => {
     const generation = find(serviceId, generationId)
     if (generation?.serves !== true) return []
@@ -98,16 +128,17 @@ function addRoutes(routes: Map<string, Route>, service: DesiredService, find: Fi
     const ours = able.filter(({ plan }) => plan.id === endpointId)
     // Generations may differ in the endpoint's type; a path leads to those that have it.
     for (const verb of new Set(ours.flatMap(({ plan }) => PATH_VERBS[plan.type]))) {
-      const route = routeOf(serviceId, ours, verb)
+      const route = { ...shared, endpointId, ...targetsFor(ours, verb) }
       routes.set(`${QUERY_BASE}/${serviceId}/${endpointId}/${verb[0]}`, route)
     }
   }
 }
 
-function routeOf(serviceId: string, ours: readonly Able[], verb: PathVerb): Route {
+function targetsFor(ours: readonly Able[], verb: PathVerb): Pick<Route, 'targets' | 'forGet'> {
   const having = ours.filter(({ plan }) => PATH_VERBS[plan.type].includes(verb))
+  if (verb[2] === 'GET') return { targets: [], forGet: targetsOf(having, verb) }
   const getting = having.filter(({ plan }) => answersGet(plan))
-  return { serviceId, targets: targetsOf(having, verb), forGet: targetsOf(getting, verb) }
+  return { targets: targetsOf(having, verb), forGet: targetsOf(getting, verb) }
 }
 
 function answersGet(plan: EndpointPlan): boolean {
@@ -137,12 +168,25 @@ export function targetOf(targets: readonly Target[], chance: () => number): Targ
   return targets.find(({ upTo }) => drawn < upTo) ?? first ?? null
 }
 
+/** Verbs of Dataiku's API node that nothing here answers, and what they are for. */
+export const NOT_SUPPORTED: ReadonlyMap<string, string> = new Map([
+  ['forecast', 'time series forecasts'],
+  ['predict-effect', 'causal effects'],
+  ['predict-effect-multi', 'causal effects'],
+])
+
+interface Wanted {
+  readonly serviceId: string
+  readonly endpointId: string
+  /** As the path says it. */
+  readonly verb?: string
+}
+
 /** Why a path like that of a query leads nowhere, from the outside in. */
 export function whyUnroutable(
   routing: Routing,
   find: Find,
-  serviceId: string,
-  endpointId: string,
+  { serviceId, endpointId, verb = '' }: Wanted,
 ): AppError {
   const service = routing.services.get(serviceId)
   if (service === undefined) return new AppError('ERR_SERVICE_UNKNOWN', serviceId)
@@ -152,6 +196,11 @@ export function whyUnroutable(
     return new AppError('ERR_NO_GENERATION', `switch "${serviceId}" to one`)
   const held = service.mapping.map(({ generationId }) => find(serviceId, generationId))
   const serving = held.filter((generation) => generation?.serves === true)
+  const unsupported = NOT_SUPPORTED.get(verb)
+  if (unsupported !== undefined) {
+    const how = `no endpoint type of Switchyard computes ${unsupported}, so "${verb}" has no answer`
+    return new AppError('ERR_NOT_SUPPORTED', how)
+  }
   if (serving.length > 0) return notThere(serving, serviceId, endpointId)
   const failed = held.find((generation) => generation?.state === 'failed')
   if (failed?.reason != null) return new AppError('ERR_POOL_DOWN', failed.reason)
@@ -166,7 +215,7 @@ function notThere(held: readonly (Held | null)[], serviceId: string, endpointId:
     return new AppError('ERR_ENDPOINT_UNKNOWN', `${serviceId} has no endpoint "${endpointId}"`)
   }
   const paths = PATH_VERBS[plan.type].map(
-    ([name]) => `POST ${QUERY_BASE}/${serviceId}/${endpointId}/${name}`,
+    ([name, , method = 'POST']) => `${method} ${QUERY_BASE}/${serviceId}/${endpointId}/${name}`,
   )
   const use = `"${endpointId}" is a ${plan.type}: use ${paths.join(' or ')}`
   return new AppError('ERR_PATH_UNKNOWN', use)

@@ -48,6 +48,12 @@ export interface Exchange {
    */
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void
   /**
+   * Lines that the answer carries beside its own, whichever it is, a failure or an answer of code
+   * too; in the place of lines of the same name there, but for `Vary`. An empty
+   * value is not sent. Before the answer, and only once.
+   */
+  addHeaders(lines: readonly HeaderLine[]): void
+  /**
    * Gives the one answer. A second call is a bug and asserts; after the caller left it does
    * nothing.
    */

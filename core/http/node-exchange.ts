@@ -13,7 +13,7 @@ import { AppError } from '../base/errors.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange, HeaderLine, RawReply } from './exchange.ts'
 import { endsConnection, failureAnswer } from './failure.ts'
-import { isBodiless, safeHeaders } from './raw-reply.ts'
+import { isBodiless, safeHeaders, withAdded } from './raw-reply.ts'
 
 /** How long the rest of a refused body is read, so that the caller gets to see the answer. */
 const LINGER_MS = 2_000
@@ -51,6 +51,7 @@ export class NodeExchange implements StreamingExchange {
   #heldBytes = 0
   #onGone: ((refusal: AppError | null) => void) | null = null
   #bodyTimer: NodeJS.Timeout | null = null
+  #added: readonly HeaderLine[] = []
 
   constructor(
     request: IncomingMessage,
@@ -92,6 +93,10 @@ export class NodeExchange implements StreamingExchange {
     return lines
   }
 
+  addHeaders(lines: readonly HeaderLine[]): void {
+    this.#added = lines
+  }
+
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void {
     this.#takeBody()
     const declared = Number(this.header('content-length') || 0)
@@ -126,7 +131,9 @@ export class NodeExchange implements StreamingExchange {
 
   replyRaw({ status, headers, body }: RawReply): void {
     if (!this.#begin()) return
-    const { contentType, lines } = safeHeaders(headers)
+    const safe = safeHeaders(headers)
+    const { contentType } = safe
+    const lines = withAdded(safe.lines, this.#added)
     const answer = isBodiless(status) ? { status } : { status, body, contentType }
     // Each of its own lines stands alone, and comes instead of ours of that name.
     const theirs = new Set(lines.map(([name]) => name.toLowerCase()))
@@ -224,7 +231,7 @@ export class NodeExchange implements StreamingExchange {
     }
     const close = this.#context.closing || endsConnection(answer.status)
     if (close) headers['Connection'] = 'close'
-    return Object.assign(headers, answer.headers)
+    return Object.assign(headers, answer.headers, Object.fromEntries(withAdded([], this.#added)))
   }
 
   #linger(): void {

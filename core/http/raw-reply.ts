@@ -46,6 +46,21 @@ export function safeHeaders(lines: readonly HeaderLine[]): SafeHeaders {
   }
 }
 
+/**
+ * Lines that an answer is given come instead of its own of the same name, without a value in the
+ * place of nothing; but what it varies with adds up.
+ */
+export function withAdded(
+  lines: readonly HeaderLine[],
+  added: readonly HeaderLine[],
+): readonly HeaderLine[] {
+  if (added.length === 0) return lines
+  const names = new Set(added.map(([name]) => name.toLowerCase()))
+  names.delete('vary')
+  const kept = lines.filter(([name]) => !names.has(name.toLowerCase()))
+  return [...kept, ...added.filter(([, value]) => value !== '')]
+}
+
 /** HTTP has no body there, whatever the answer holds. */
 export function isBodiless(status: number): boolean {
   return status === 204 || status === 205 || status === 304

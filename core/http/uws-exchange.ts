@@ -15,7 +15,7 @@ import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange, HeaderLine, RawReply } from './exchange.ts'
 import { endsConnection, failureAnswer } from './failure.ts'
 import type { HeaderScan } from './header-scan.ts'
-import { isBodiless, safeHeaders } from './raw-reply.ts'
+import { isBodiless, safeHeaders, withAdded } from './raw-reply.ts'
 
 interface UwsSettings {
   readonly budget: BodyBudget
@@ -66,6 +66,7 @@ export class UwsExchange implements Exchange {
   #bodyBytes = 0
   #gone: ((refusal: AppError | null) => void) | null = null
   #sending = false
+  #added: readonly HeaderLine[] = NO_LINES
 
   constructor(res: HttpResponse, req: HttpRequest, method: string, context: UwsContext) {
     this.#res = res
@@ -107,6 +108,10 @@ export class UwsExchange implements Exchange {
     this.#gone = callback
   }
 
+  addHeaders(lines: readonly HeaderLine[]): void {
+    this.#added = lines
+  }
+
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void {
     const declaredBytes = Number(this.header('content-length'))
     if (declaredBytes > limitBytes) {
@@ -143,7 +148,8 @@ export class UwsExchange implements Exchange {
 
   /** The answer of nearly every request, so it takes the short way: two native calls. */
   replyJson(json: string | Uint8Array): void {
-    if (this.method !== 'POST' || json.length > AT_ONCE_CHARS) {
+    const isPlain = this.method === 'POST' && this.#added === NO_LINES
+    if (!isPlain || json.length > AT_ONCE_CHARS) {
       this.#send(200, json, 'application/json', NO_LINES)
     } else if (!this.#done) {
       this.#finish()
@@ -252,7 +258,9 @@ export class UwsExchange implements Exchange {
     if (status !== 200) res.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Unknown'}`)
     if (contentType !== '') res.writeHeader('Content-Type', encoded(contentType))
     for (const [name, value] of Object.entries(this.#context.headers)) res.writeHeader(name, value)
-    for (const [name, value] of lines) res.writeHeader(safeValue(name), encoded(value))
+    for (const [name, value] of withAdded(lines, this.#added)) {
+      res.writeHeader(safeValue(name), encoded(value))
+    }
   }
 
   /** Hands over what the socket takes, and the rest when it asks: nothing is buffered natively. */

@@ -4,29 +4,33 @@
  */
 
 import { existsSync } from 'node:fs'
-import type { Ticket } from '../auth/ticket.ts'
 import { AppError } from '../base/errors.ts'
 import { PATH_VERBS } from '../bundle/kinds.ts'
-import { Pending } from '../dispatch/lane.ts'
-import type { Engine } from '../engine/engine.ts'
-import { QUERY_BASE, type Route, type Target, targetOf, whyUnroutable } from '../engine/routing.ts'
+import {
+  NOT_SUPPORTED,
+  QUERY_BASE,
+  type Route,
+  targetOf,
+  whyUnroutable,
+} from '../engine/routing.ts'
 import { refusedKind } from '../http/content.ts'
 import type { Exchange } from '../http/exchange.ts'
 import { failureAnswer } from '../http/failure.ts'
-import type { Recorder } from '../metrics/recorder.ts'
-import { factsOf } from './facts.ts'
-import { authorize } from './gate.ts'
+import { type AdmitOptions, ask } from './admit.ts'
+import { allowOrigin, answerPreflight, refuseCrossSite } from './cors.ts'
 
-export interface QueryOptions {
-  readonly engine: Pick<Engine, 'routing' | 'find' | 'scheduler'>
-  readonly recorder: Recorder
-  readonly bodyBytesMax: number
+export interface QueryOptions extends AdmitOptions {
   /** While this file exists `/isAlive/` answers 503. */
   readonly notAliveFile: string
   readonly isStopping: () => boolean
+  /** Answers what lies beside the endpoints of services; absent: nothing does. */
+  readonly answerDocument?: AnswerDocument
 }
 
-const NO_BYTES = new Uint8Array(0)
+/** False when the path is none of a document. It is decoded and holds no duplicate slashes. */
+export type AnswerDocument = (exchange: Exchange, path: string, options: QueryOptions) => boolean
+
+const ANY_METHOD = 'GET, HEAD, POST, OPTIONS'
 const VERB_NAMES = new Set(
   Object.values(PATH_VERBS).flatMap((verbs) => verbs.map(([name]) => name)),
 )
@@ -43,27 +47,37 @@ export function queryHandler(options: QueryOptions): (exchange: Exchange) => voi
 
 function handleRoute(exchange: Exchange, route: Route, options: QueryOptions): void {
   const { method } = exchange
-  if (method === 'POST') {
-    const refusal = ask(exchange, route, options)
-    if (refusal !== null) refuse(exchange, route.serviceId, refusal, options)
+  if (route.cors !== null) {
+    if (method === 'OPTIONS' && answerPreflight(exchange, route.cors, methodsOf(route))) return
+    allowOrigin(exchange, route.cors)
+  }
+  if (method === 'POST' && route.targets.length > 0) {
+    const encoding = exchange.header('content-encoding')
+    const refusal =
+      refusedKind(exchange.header('content-type'), encoding) ??
+      ask(exchange, route, targetOf(route.targets, Math.random), options)
+    if (refusal !== null) refuse(exchange, route, refusal, options)
   } else if (route.forGet.length > 0 && (method === 'GET' || method === 'HEAD')) {
-    const target = targetOf(route.forGet, Math.random)
-    const refusal = askOne(exchange, route, target, options)
-    if (refusal !== null) refuse(exchange, route.serviceId, refusal, options)
+    const refusal =
+      refuseCrossSite(exchange, route.cors) ??
+      ask(exchange, route, targetOf(route.forGet, Math.random), options)
+    if (refusal !== null) refuse(exchange, route, refusal, options)
   } else if (method === 'OPTIONS') {
     exchange.reply({ status: 204, headers: { Allow: methodsOf(route) } })
   } else {
     const error = new AppError('ERR_METHOD_NOT_ALLOWED', howToAsk(exchange.path, route))
-    options.recorder.service(route.serviceId).answered(error.status)
+    tellRefusal(exchange, route, error, options)
     replyAllowed(exchange, error, methodsOf(route))
   }
 }
 
-function methodsOf({ forGet }: Route): string {
+function methodsOf({ forGet, targets }: Route): string {
+  if (targets.length === 0) return 'GET, HEAD, OPTIONS'
   return forGet.length > 0 ? 'GET, HEAD, POST, OPTIONS' : 'POST, OPTIONS'
 }
 
-function howToAsk(path: string, { forGet }: Route): string {
+function howToAsk(path: string, { forGet, targets }: Route): string {
+  if (targets.length === 0) return 'use GET, with the features in the query'
   if (forGet.length > 0) return 'use POST or GET'
   const isFunction = /\/run\/?$/.test(path)
   return isFunction
@@ -71,77 +85,28 @@ function howToAsk(path: string, { forGet }: Route): string {
     : 'use POST'
 }
 
-/** Brings a POST into its lane, or says why not. */
-function ask(exchange: Exchange, route: Route, options: QueryOptions): AppError | null {
-  const encoding = exchange.header('content-encoding')
-  const refused = refusedKind(exchange.header('content-type'), encoding)
-  if (refused !== null) return refused
-  return askOne(exchange, route, targetOf(route.targets, Math.random), options)
+/** Whom a query has named; both of a service that there is. */
+interface Named {
+  readonly serviceId: string
+  readonly endpointId: string
 }
 
-function askOne(
-  exchange: Exchange,
-  route: Route,
-  target: Target | null,
-  options: QueryOptions,
-): AppError | null {
-  if (target === null)
-    return new AppError('ERR_NO_GENERATION', `switch "${route.serviceId}" to one`)
-  const ticket = authorize(options, {
-    generation: target.generation,
-    serviceId: route.serviceId,
-    authorization: exchange.header('authorization'),
-  })
-  if (ticket instanceof AppError) return ticket
-  admit(exchange, { target, ticket }, options)
-  return null
-}
-
-interface Admitted {
-  readonly target: Target
-  readonly ticket: Ticket
-}
-
-/**
- * Reads the body and enters the lane; the lease lasts until the answer or until the caller left.
- */
-function admit(exchange: Exchange, { target, ticket }: Admitted, options: QueryOptions): void {
-  const { generation, lane } = target
-  const { wantsRequest } = lane.options
-  const isPost = exchange.method === 'POST'
-  const facts = wantsRequest || !isPost ? factsOf(exchange, wantsRequest) : null
-  let pending: Pending | null = null
-  generation.takeLease()
-  exchange.onGone((refusal) => {
-    if (refusal !== null) lane.options.observer.answered(refusal.status, 0)
-    if (pending === null) {
-      ticket.settled()
-      generation.endLease()
-    } else lane.settle(pending)
-  })
-  exchange.readBody(options.bodyBytesMax, (body) => {
-    // What a GET carries beside its query means nothing.
-    const entered = lane.enter(exchange, isPost ? body : NO_BYTES, { facts, ticket })
-    if (entered instanceof Pending) {
-      pending = entered
-      options.engine.scheduler.wake(lane)
-      return
-    }
-    exchange.replyError(entered)
-    lane.options.observer.answered(entered.status, 0)
-    ticket.settled()
-    generation.endLease()
-  })
-}
-
-function refuse(
-  exchange: Exchange,
-  serviceId: string,
-  error: AppError,
-  options: QueryOptions,
-): void {
-  options.recorder.service(serviceId).answered(error.status)
+function refuse(exchange: Exchange, named: Named, error: AppError, options: QueryOptions): void {
+  tellRefusal(exchange, named, error, options)
   exchange.replyError(error)
+}
+
+function tellRefusal(
+  exchange: Exchange,
+  { serviceId, endpointId }: Named,
+  error: AppError,
+  { engine, recorder, onRefusal }: QueryOptions,
+): void {
+  recorder.service(serviceId).answered(error.status)
+  const service = engine.routing.services.get(serviceId)
+  if (onRefusal === undefined || service === undefined) return
+  const { method } = exchange
+  onRefusal({ service, endpointId, generationId: null, callerId: null, method, error })
 }
 
 function replyAllowed(exchange: Exchange, error: AppError, methods: string): void {
@@ -156,13 +121,19 @@ function handleOther(exchange: Exchange, options: QueryOptions): void {
     return
   }
   const parts = path?.split('/') ?? []
+  const verb = parts[6] ?? ''
   const isWhole = parts.length === 7 || (parts.length === 8 && parts[7] === '')
-  const isQuery = path?.startsWith(`${QUERY_BASE}/`) === true && isWhole
-  if (!isQuery || path === null || !VERB_NAMES.has(parts[6] ?? '')) {
+  const isVerb = VERB_NAMES.has(verb) || NOT_SUPPORTED.has(verb)
+  const isPublic = path?.startsWith(`${QUERY_BASE}/`) === true
+  if (path !== null && isPublic && isWhole && isVerb) {
+    const [, , , , serviceId = '', endpointId = ''] = parts
+    handleQuery(exchange, { path, serviceId, endpointId, verb }, options)
+  } else if (
+    path === null ||
+    !isPublic ||
+    options.answerDocument?.(exchange, path, options) !== true
+  )
     exchange.replyError(new AppError('ERR_PATH_UNKNOWN', whereElse(path)))
-    return
-  }
-  handleQuery(exchange, { path, serviceId: parts[4] ?? '', endpointId: parts[5] ?? '' }, options)
 }
 
 /** Of a path that leads nowhere: what it should have been. */
@@ -173,24 +144,28 @@ function whereElse(path: string | null): string {
   return `queries go to POST ${QUERY_BASE}/{service}/{endpoint}/{verb}, which is one of ${verbs}`
 }
 
-interface Named {
-  readonly path: string
-  readonly serviceId: string
-  readonly endpointId: string
-}
-
 /** Encoded ids and trailing slashes are legal, only not on the fast path. */
-function handleQuery(exchange: Exchange, named: Named, options: QueryOptions): void {
-  const { path, serviceId, endpointId } = named
+function handleQuery(
+  exchange: Exchange,
+  asked: Named & { readonly path: string; readonly verb: string },
+  options: QueryOptions,
+): void {
+  const { path, serviceId } = asked
   const { routing, find } = options.engine
   const route = routing.routes.get(path.replace(/\/$/, ''))
   if (route !== undefined) {
     handleRoute(exchange, route, options)
     return
   }
-  const error = whyUnroutable(routing, find, serviceId, endpointId)
-  if (routing.services.has(serviceId)) refuse(exchange, serviceId, error, options)
-  else exchange.replyError(error)
+  const service = routing.services.get(serviceId)
+  if (service?.cors !== undefined) {
+    // A page gets to see why it is refused only where the browser may ask at all.
+    if (exchange.method === 'OPTIONS' && answerPreflight(exchange, service.cors, ANY_METHOD)) return
+    allowOrigin(exchange, service.cors)
+  }
+  const error = whyUnroutable(routing, find, asked)
+  if (service === undefined) exchange.replyError(error)
+  else refuse(exchange, asked, error, options)
 }
 
 /** Segments are decoded once; null when they cannot be, or when one holds a slash then. */

@@ -1,6 +1,6 @@
 /** Lanes whose runs a test finishes by hand, and callers that remember what they were told. */
 
-import type { AppError } from '../../core/base/errors.ts'
+import { AppError } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
 import {
   type BatchRunner,
@@ -162,6 +162,8 @@ export interface Side {
   readonly runner: Runner
   readonly scheduler: Scheduler
   settled(): number
+  /** Requests that came from other lanes. */
+  sentHere(): number
   hangs(): number
   hangsEnded(): number
   /** Lets all runs end, now and later. */
@@ -205,7 +207,7 @@ function newSide(
   another: (options: Given) => Side,
 ): Side {
   const runner = given.runner ?? new Runner(threads)
-  const counts = { settled: 0, hangs: 0, hangsEnded: 0 }
+  const counts = { settled: 0, sentHere: 0, hangs: 0, hangsEnded: 0 }
   const lane = new Lane({
     name: 'svc/g/score (single)',
     subject: 'svc/g/score',
@@ -224,6 +226,10 @@ function newSide(
     onSettled: () => {
       counts.settled += 1
     },
+    onSentHere: () => {
+      counts.sentHere += 1
+    },
+    whereTo: () => new AppError('ERR_INTERNAL', 'no lane was given'),
     onHang: () => {
       counts.hangs += 1
     },
@@ -238,6 +244,7 @@ function newSide(
     runner,
     scheduler,
     settled: () => counts.settled,
+    sentHere: () => counts.sentHere,
     hangs: () => counts.hangs,
     hangsEnded: () => counts.hangsEnded,
     finishAll: () => runner.finishAll(),

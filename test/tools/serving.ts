@@ -76,6 +76,7 @@ export function serving(
     hangMs: 60_000,
     runtimes: NO_RUNTIMES,
     witness: null,
+    mayVisit: () => null,
     onChange: () => {
       changes += 1
     },
@@ -168,7 +169,8 @@ function call(engine: Engine, path: string, body: string): Promise<Answer | stri
     const route = engine.routing.routes.get(`${QUERY_BASE}/svc/${path}`)
     const target = route === undefined ? null : targetOf(route.targets, Math.random)
     if (target === null) {
-      fail(whyUnroutable(engine.routing, engine.find, 'svc', path.split('/')[0] ?? ''))
+      const endpointId = path.split('/')[0] ?? ''
+      fail(whyUnroutable(engine.routing, engine.find, { serviceId: 'svc', endpointId }))
       return
     }
     target.generation.takeLease()

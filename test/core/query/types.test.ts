@@ -15,8 +15,8 @@ import type { EndpointPlan, GenerationPlan } from '../../../core/bundle/plan.ts'
 import type { MappingEntry } from '../../../core/channel/messages.ts'
 import {
   buildRouting,
-  type Find,
   type Held,
+  type Holding,
   targetOf,
   whyUnroutable,
 } from '../../../core/engine/routing.ts'
@@ -63,7 +63,7 @@ const TYPES = [
 ] as const
 
 /** Two generations that share the traffic and differ in two endpoints. */
-function split(t: Parameters<typeof setUp>[0]): { find: Find; mapping: MappingEntry[] } {
+function split(t: Parameters<typeof setUp>[0]): Holding & { mapping: MappingEntry[] } {
   const { lane } = setUp(t, {})
   const held = (generationId: string, plan: GenerationPlan): Held => ({
     desired: { serviceId: 'svc', generationId, directory: '/nowhere', plan },
@@ -72,7 +72,9 @@ function split(t: Parameters<typeof setUp>[0]): { find: Find; mapping: MappingEn
     reason: null,
     isPublic: true,
     accepts: () => false,
+    token: null,
     lane: () => lane,
+    lanes: () => [lane],
     takeLease: () => {},
     endLease: () => {},
   })
@@ -90,17 +92,18 @@ function split(t: Parameters<typeof setUp>[0]): { find: Find; mapping: MappingEn
     ['b', held('b', b)],
   ])
   const find = (_: string, generationId: string) => generations.get(generationId) ?? null
+  const all = () => [...generations.values()]
   const mapping = [
     { generationId: 'a', proba: 0.7 },
     { generationId: 'b', proba: 0.3 },
   ]
-  return { find, mapping }
+  return { find, held: all, mapping }
 }
 
 t.test('each type has the paths of its verbs, and generations may differ', async (t) => {
-  const { find, mapping } = split(t)
+  const { mapping, ...holding } = split(t)
   const services = [{ serviceId: 'svc', enabled: true, mapping }]
-  const routing = buildRouting({ revision: 1, services, generations: [], keys: [] }, find)
+  const routing = buildRouting({ revision: 1, services, generations: [], keys: [] }, holding)
   const pathsOf = (id: string) =>
     [...routing.routes.keys()]
       .filter((path) => path.startsWith(`${BASE}/${id}/`))
@@ -124,11 +127,17 @@ t.test('each type has the paths of its verbs, and generations may differ', async
   t.same(ids('changed/lookup', 'targets'), [['b', 1]])
   t.same(ids('SQL_QUERY/query', 'forGet'), [])
   t.equal(targetOf([], Math.random), null)
-  const why = whyUnroutable(routing, find, 'svc', 'DATASET_LOOKUP')
+  const why = whyUnroutable(routing, holding.find, {
+    serviceId: 'svc',
+    endpointId: 'DATASET_LOOKUP',
+  })
   t.equal(why.code, 'ERR_PATH_UNKNOWN')
   t.match(why.message, `"DATASET_LOOKUP" is a DATASET_LOOKUP: use POST ${BASE}/`)
   t.match(why.message, /\/lookup or POST .*\/lookup-multi$/)
-  t.equal(whyUnroutable(routing, find, 'svc', 'none').code, 'ERR_ENDPOINT_UNKNOWN')
+  t.equal(
+    whyUnroutable(routing, holding.find, { serviceId: 'svc', endpointId: 'none' }).code,
+    'ERR_ENDPOINT_UNKNOWN',
+  )
 })
 
 const CODE = `
@@ -211,7 +220,12 @@ async function refused(t: Test, ask: Ask): Promise<void> {
     [{ method: 'PUT', path: 'add/run' }, 405, 'ERR_METHOD_NOT_ALLOWED', /use POST or GET$/],
     [{ path: 'add/predict' }, 404, 'ERR_PATH_UNKNOWN', /is a PYTHON_FUNCTION: use POST .*\/run$/],
     [{ path: 'score/run' }, 404, 'ERR_PATH_UNKNOWN', /predict or POST .*\/predict-multi$/],
-    [{ path: 'add/none' }, 404, 'ERR_PATH_UNKNOWN', /predict, predict-multi, run, query, look/],
+    [
+      { path: 'add/none' },
+      404,
+      'ERR_PATH_UNKNOWN',
+      /predict, predict-multi, predict-simple, run, query, look/,
+    ],
     [{ path: 'none/run' }, 404, 'ERR_ENDPOINT_UNKNOWN', /none/],
     [{ method: 'GET', path: 'add/run?z=1' }, 400, 'ERR_ARGUMENT_INVALID', /z/],
   ]
