@@ -64,6 +64,8 @@ export interface ServingStatus {
   /** At least one answers queries. */
   readonly listening: boolean
   readonly server: 'uws' | 'node' | null
+  /** Of the query API; null while it is not open. */
+  readonly port: number | null
   /** Processes that were replaced since control started, by reason; only where any. */
   readonly replacements: Readonly<Partial<Record<ReplaceReason, number>>>
   readonly lastExit: string | null

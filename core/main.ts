@@ -10,19 +10,27 @@ const command = process.argv[2]
 
 try {
   if (serving) await startServing()
-  else if (command === undefined || command.startsWith('-')) await startControl()
-  else if (command === 'backup' || command === 'restore') await startCommand()
-  else refuse(command)
+  else if (command === 'serve') await startNamed()
+  else if (isCommand(command)) await startCommand()
+  else await startControl()
 } catch (error) {
   // The one failure that can come before any log exists.
   process.stderr.write(`switchyard: ${explain(error)}\n`)
   process.exit(1)
 }
 
-function refuse(word: string): void {
-  const known = 'backup and restore; without a command the node starts'
-  process.stderr.write(`switchyard: ${JSON.stringify(word)} is no command; there are ${known}\n`)
-  process.exitCode = 2
+/** Settings of the node begin with a dash; `--help` alone asks what there is. */
+function isCommand(word: string | undefined): boolean {
+  if (word === undefined) return false
+  return (
+    !word.startsWith('-') || ((word === '--help' || word === '-h') && process.argv.length === 3)
+  )
+}
+
+/** The name of the command is for people: the node's settings follow it. */
+async function startNamed(): Promise<void> {
+  process.argv.splice(2, 1)
+  await startControl()
 }
 
 async function startServing(): Promise<void> {

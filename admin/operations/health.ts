@@ -24,6 +24,8 @@ export interface HealthView {
       readonly running: boolean
       readonly listening: boolean
       readonly server: ServingStatus['server']
+      /** Where queries go, for programs that know the admin API only. */
+      readonly port: ServingStatus['port']
       /** All replacements since control started. */
       readonly replaced: number
       readonly replacements: ServingStatus['replacements']
@@ -54,7 +56,7 @@ interface ServiceHealth {
 
 export function healthView(context: Context): HealthView {
   const status = context.serving.status()
-  const { processes, listening, server, replacements, stopped, tcpMigrateReq } = status
+  const { processes, listening, server, port, replacements, stopped, tcpMigrateReq } = status
   const running = processes.length > 0 && context.serving.observed() !== null
   const causes = servingCauses(status, running)
   const mapped = context.catalog.services().filter(isRouted)
@@ -73,7 +75,7 @@ export function healthView(context: Context): HealthView {
     status: !running || !listening || allDown ? 'UNHEALTHY' : wordOf(causes),
     details: {
       serving: {
-        ...{ running, listening, server, replaced },
+        ...{ running, listening, server, port, replaced },
         ...{ replacements, processes, stopped, tcpMigrateReq },
       },
       services: Object.fromEntries(troubled),

@@ -211,6 +211,7 @@ export const SCHEMAS = {
       serving: Type.Object({
         running: Type.Boolean(),
         listening: Type.Boolean(),
+        port: Type.Union([Count, Type.Null()], { description: 'Of the query API.' }),
         processes: Type.Array(Type.Object({ state: Type.String() })),
         replacements: Type.Record(Type.String(), Count, { description: 'By reason.' }),
         stopped: Type.Array(Type.Object({ cause: Type.String() })),

@@ -180,6 +180,7 @@ export class Fleet implements Serving, SlotHost {
       })),
       listening: serving.length > 0,
       server: serving[0]?.server ?? null,
+      port: serving.length > 0 ? this.#port : null,
       replacements: Object.fromEntries(this.#replacements),
       lastExit: this.#lastExit,
       stopped: this.#blame.stopped(),

@@ -54,11 +54,8 @@ export interface ConfigSources {
   readonly version: string
 }
 
-/** They take the data directory from the same settings; see admin/cli. */
-const COMMANDS_TEXT = `
-Commands, instead of starting the node:
-  backup DIRECTORY   copy state and bundles of a node, running or not, into a new directory
-  restore DIRECTORY  make a new data directory out of such a copy`
+/** Variables of the command line, which asks nodes and is none: see admin/cli/connection.ts. */
+const CLIENT_VARIABLES = 'SWITCHYARD_CLI_'
 
 /** Keys of the config file that are no options. */
 const FILE_ONLY = ['connections', 'issuers']
@@ -84,7 +81,10 @@ export function readConfig(sources: ConfigSources): Reading {
 
 function unknownNames(env: ConfigSources['env']): string[] {
   const known = new Set<string>(Object.values(OPTIONS).map((row) => row.env))
-  return Object.keys(env).filter((name) => name.startsWith('SWITCHYARD_') && !known.has(name))
+  return Object.keys(env).filter(
+    (name) =>
+      name.startsWith('SWITCHYARD_') && !name.startsWith(CLIENT_VARIABLES) && !known.has(name),
+  )
 }
 
 type Flags =
@@ -108,15 +108,15 @@ function parseFlags(sources: ConfigSources): Flags {
 }
 
 function commandOf(version: string): Command {
-  const command = new Command('switchyard')
-    .description('A real-time API node: ONNX models as versioned HTTP services.')
+  const command = new Command('switchyard serve')
+    .description('Starts a node: models, functions and queries as versioned HTTP services.')
     .version(version, '--version', 'print the version')
     .helpOption('--help', 'print this text')
     .allowExcessArguments(false)
     .showSuggestionAfterError(true)
     .exitOverride()
   for (const row of Object.values<OptionRow>(OPTIONS)) addFlag(command, row)
-  command.addHelpText('after', COMMANDS_TEXT)
+  command.addHelpText('after', '\nAll other commands: switchyard --help')
   command.addHelpText('after', `\nSecrets come from the environment only:\n${secretsText()}`)
   return command
 }

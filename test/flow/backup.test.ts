@@ -334,6 +334,6 @@ t.test('wrong usage', async (t) => {
   const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   t.ok(statSync(join(ROOT, bin.switchyard)).mode & 0o100, 'npx can run it')
   const help = await run(home, '--help')
-  t.match(help.line, /backup DIRECTORY .+\n.*restore DIRECTORY/)
+  t.match(help.line, /backup <directory> .+\n.*restore <directory>/)
   t.match((await run(home, 'restore', '--help')).line, /Usage: switchyard restore/)
 })

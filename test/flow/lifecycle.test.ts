@@ -210,10 +210,12 @@ t.test('starts that cannot succeed', async (t) => {
 
 t.test('--version and --help', async (t) => {
   const run = (flag: string) =>
-    spawnSync(process.execPath, [compiled('core/main.ts'), flag], { encoding: 'utf8' })
+    spawnSync(process.execPath, [compiled('core/main.ts'), ...flag.split(' ')], {
+      encoding: 'utf8',
+    })
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   t.equal(run('--version').stdout, `${version}\n`)
-  const help = run('--help')
+  const help = run('serve --help')
   t.equal(help.status, 0)
   t.match(help.stdout, '--admin-port')
 })

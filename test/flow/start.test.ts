@@ -51,7 +51,7 @@ t.test('what cannot be started says so and ends', async (t) => {
   t.match(nowhere.log(), /^switchyard: .*\/proc\/switchyard.*--home\n$/)
   const typo = startProcess(t, { args: ['bakup', 'there'] })
   t.equal(await typo.ended, 2)
-  t.match(typo.log(), /^switchyard: "bakup" is no command; there are backup and restore/)
+  t.match(typo.log(), /^switchyard: unknown command 'bakup' \(Did you mean backup\?\)/)
 })
 
 t.test('a restart serves what was active, without another import', async (t) => {

@@ -127,6 +127,7 @@ export class MemoryServing implements Serving {
       processes: this.running ? [one] : [],
       listening: this.running,
       server: null,
+      port: null,
       replacements: {},
       lastExit: null,
       stopped: this.stopped,

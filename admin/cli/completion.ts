@@ -1,0 +1,118 @@
+/**
+ * Completion scripts, made of the table of commands: words of a command, then its options. They
+ * hold all that they need, so that a keystroke starts no process.
+ */
+
+import type { CommandRow } from './command.ts'
+import { optionsOf } from './program.ts'
+
+export const SHELLS = ['bash', 'zsh', 'fish'] as const
+export type ShellName = (typeof SHELLS)[number]
+
+export function completionScript(shell: ShellName, rows: readonly CommandRow[]): string {
+  switch (shell) {
+    case 'bash':
+      return bash(rows)
+    case 'zsh':
+      return zsh(rows)
+    case 'fish':
+      return fish(rows)
+  }
+}
+
+/** What may follow each beginning of a command: '' and every group. */
+function wordsAfter(rows: readonly CommandRow[]): Map<string, string[]> {
+  const words = new Map<string, string[]>()
+  for (const { name } of rows) {
+    const [first = '', second] = name.split(' ')
+    const top = words.get('') ?? []
+    words.set('', top.includes(first) ? top : [...top, first])
+    if (second !== undefined) words.set(first, [...(words.get(first) ?? []), second])
+  }
+  return words
+}
+
+function flagsOf(row: CommandRow): string[] {
+  const names = optionsOf(row).flatMap(({ name }) => name.match(/--[a-z-]+/) ?? [])
+  return [...names, '--help']
+}
+
+/** `wine/cultivar` and files are for the user; after a command options and files are offered. */
+function bash(rows: readonly CommandRow[]): string {
+  const cases = [
+    ...[...wordsAfter(rows)].map(([group, words]) => [`'${group}'`, words] as const),
+    ...rows.map((row) => [`'${row.name}'`, flagsOf(row)] as const),
+  ]
+  const lines = cases.map(([key, words]) => `    ${key}) words='${words.join(' ')}' ;;`)
+  return `# bash completion for switchyard; put this into ~/.bashrc:
+#   source <(switchyard completion bash)
+_switchyard() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" key='' words='' word
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "$word" in -*) break ;; esac
+    case "$key $word" in
+${groupPattern(rows)}) key="\${key:+$key }$word" ;;
+      *) break ;;
+    esac
+  done
+  case "$key" in
+${lines.join('\n')}
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -F _switchyard switchyard
+`
+}
+
+/** Beginnings of commands, as `case` takes them. */
+function groupPattern(rows: readonly CommandRow[]): string {
+  const firsts = wordsAfter(rows).get('') ?? []
+  const patterns = [...firsts.map((word) => `' ${word}'`)]
+  const full = rows.filter(({ name }) => name.includes(' ')).map(({ name }) => `'${name}'`)
+  return `      ${[...patterns, ...full].join('|')}`
+}
+
+function zsh(rows: readonly CommandRow[]): string {
+  return `#compdef switchyard
+# zsh completion for switchyard; put this into ~/.zshrc, behind compinit:
+#   source <(switchyard completion zsh)
+autoload -U +X bashcompinit && bashcompinit
+${bash(rows).split('\n').slice(2).join('\n')}`
+}
+
+function fish(rows: readonly CommandRow[]): string {
+  const lines = ['# fish completion for switchyard; put this into ~/.config/fish/config.fish:']
+  lines.push('#   switchyard completion fish | source')
+  const firsts = wordsAfter(rows).get('') ?? []
+  const about = new Map(rows.map((row) => [row.name, row.about]))
+  for (const word of firsts) {
+    const text = quoted(about.get(word) ?? '')
+    lines.push(`complete -c switchyard -n __fish_use_subcommand -f -a ${word} -d ${text}`)
+  }
+  for (const row of rows) {
+    const [first = '', second] = row.name.split(' ')
+    const seen = `__fish_seen_subcommand_from ${first}`
+    const condition = second === undefined ? seen : `${seen}; and ${seenFrom(second)}`
+    if (second !== undefined) {
+      const text = quoted(row.about)
+      const open = `${seen}; and not ${seenFrom(secondsOf(rows, first))}`
+      lines.push(`complete -c switchyard -n '${open}' -f -a ${second} -d ${text}`)
+    }
+    for (const flag of flagsOf(row)) {
+      lines.push(`complete -c switchyard -n '${condition}' -l ${flag.slice(2)}`)
+    }
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function seenFrom(words: string): string {
+  return `__fish_seen_subcommand_from ${words}`
+}
+
+function secondsOf(rows: readonly CommandRow[], group: string): string {
+  return (wordsAfter(rows).get(group) ?? []).join(' ')
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "\\'")}'`
+}
