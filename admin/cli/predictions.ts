@@ -1,4 +1,4 @@
-/** Answers of the query API for people: what was predicted, what a function said, a table of rows. */
+/** Answers of the query API for people: a prediction, what a function said, a table of rows. */
 
 import { isRecord, listOf, numberOf, recordOf, textOf } from './fields.ts'
 import { type Column, listText, shown, tableText } from './output.ts'

@@ -79,7 +79,8 @@ export function overviewText(rows: readonly CommandRow[]): string {
   const lines = rows.map((row) => [usageOf(row), row.about] as const)
   const width = Math.max(...lines.map(([usage]) => usage.length))
   const list = lines.map(([usage, about]) => `  ${usage.padEnd(width)}  ${about}`).join('\n')
-  return `Usage: switchyard [command] [options]\n\n${ABOUT}\n\nCommands:\n${list}\n${OVERVIEW_TEXT}\n`
+  const head = `Usage: switchyard [command] [options]\n\n${ABOUT}`
+  return `${head}\n\nCommands:\n${list}\n${OVERVIEW_TEXT}\n`
 }
 
 function programOf(rows: readonly CommandRow[], choose: (chosen: Chosen) => void): Command {

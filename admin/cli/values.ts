@@ -21,7 +21,7 @@ export function valuesOf(text: string, from: string): Values {
       const how = 'write name=value,name=value or a JSON object'
       throw wrongUsage(`${from}: ${JSON.stringify(part)} has no name; ${how}`)
     }
-    values[part.slice(0, at).trim()] = valueOf(part.slice(at + 1))
+    values[part.slice(0, at).trim()] = typedValue(part.slice(at + 1))
   }
   return values
 }
@@ -35,7 +35,7 @@ export async function dataOf(shell: Shell, text: string): Promise<unknown> {
 }
 
 /** What is JSON is meant so: numbers, true, null, "quoted"; all else is text. */
-function valueOf(text: string): unknown {
+function typedValue(text: string): unknown {
   const trimmed = text.trim()
   if (!/^(-?\d|"|\[|\{|true$|false$|null$)/.test(trimmed)) return trimmed
   try {
