@@ -32,6 +32,7 @@ import { answerDocument } from './query/documents.ts'
 import { mayVisit } from './query/gate.ts'
 import { queryHandler } from './query/handler.ts'
 import { openListener, type QueryListener } from './query/listener.ts'
+import { QueryLog } from './query-log/query-log.ts'
 
 /** How long the loop is watched for a quiet turn to close the listener in. */
 const QUIET_WAIT_MS = 500
@@ -80,6 +81,7 @@ class ServingNode {
   readonly #logger: Logger
   readonly #recorder = new Recorder()
   readonly #terminals = new Terminals()
+  readonly #queryLog: QueryLog
   readonly #engine: Engine
   #listener: QueryListener | null = null
   #revision = 0
@@ -95,6 +97,7 @@ class ServingNode {
     this.#logger = logger
     const cores = coresForModels(availableParallelism(), config.processes)
     const { witnessFile } = config
+    this.#queryLog = new QueryLog({ settings: config.queryLog, logger })
     this.#engine = new Engine({
       recorder: this.#recorder,
       logger,
@@ -108,6 +111,7 @@ class ServingNode {
       processes: config.processes,
       issuers: { settings: config.issuers },
       mayVisit: (visit) => mayVisit({ engine: this.#engine, recorder: this.#recorder }, visit),
+      logOf: this.#queryLog.logOf,
     })
   }
 
@@ -165,6 +169,7 @@ class ServingNode {
   /** Waits for the threads until the deadline, says the last, and is gone. */
   async #end(deadlineMs: number): Promise<never> {
     while (this.#engine.scheduler.running > 0 && nowMs() < deadlineMs) await sleep(POLL_MS)
+    await this.#queryLog.close(CLOSE_MS_MIN)
     this.#channel.send({ kind: 'drained', delta: this.#delta() })
     const closed = await Promise.race([this.#engine.close(), this.#closeTooLate(deadlineMs)])
     await this.#engine.endChildren()
@@ -197,12 +202,13 @@ class ServingNode {
     assert(this.#listener === null, 'the query port is not open yet')
     this.#opening = true
     const handler = queryHandler({
-      answerDocument,
       engine: this.#engine,
       recorder: this.#recorder,
       bodyBytesMax: this.#config.bodyBytesMax,
       notAliveFile: this.#config.notAliveFile,
       isStopping: () => this.#stopping,
+      onRefusal: this.#queryLog.refused,
+      answerDocument,
     })
     try {
       this.#listener = await openListener(this.#config, this.#logger, handler)
@@ -219,7 +225,8 @@ class ServingNode {
       activeRequests: this.#listener?.active() ?? 0,
       connections: this.#listener?.connections() ?? 0,
     }
-    return this.#recorder.drain(gauges)
+    const queryLog = this.#queryLog.drain()
+    return { ...this.#recorder.drain(gauges), ...(queryLog.length > 0 ? { queryLog } : {}) }
   }
 
   /** Several changes in one turn of the event loop are one report. */

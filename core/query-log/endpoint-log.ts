@@ -60,7 +60,10 @@ export class EndpointLog implements LaneLog {
     const source = this.#sourceOf(callerId)
     const headBytes = source.headBytes + millisecondsLength(0)
     const slab = this.#outbox.room(headBytes + roomFor(0, members.length))
-    if (slab === null) return this.#count.drop()
+    if (slab === null) {
+      this.#count.drop()
+      return
+    }
     slab.begin(headBytes)
     slab.noRequest()
     slab.members(members)
@@ -79,7 +82,10 @@ export class EndpointLog implements LaneLog {
     const requestBytes = isGet ? queryBytes(facts.query) : body.byteLength
     const headBytes = source.headBytes + millisecondsLength(totalUs)
     const slab = this.#outbox.room(headBytes + roomFor(requestBytes, shown.length))
-    if (slab === null) return this.#count.drop()
+    if (slab === null) {
+      this.#count.drop()
+      return
+    }
     slab.begin(headBytes)
     // Text is what a worker has encoded, and it has parsed the body before; all else is checked.
     if (isGet) slab.query(facts.query)
