@@ -7,7 +7,7 @@ import { shortReason } from './forge/reasons.ts'
 import { openRuntime } from './open-runtime.ts'
 import type { RowFailure, WorkerOutcome, WorkerSetup } from './protocol.ts'
 import type { Runtime, RuntimeContext } from './runtime.ts'
-import { jobOf } from './warm-up.ts'
+import { explainJobOf, jobOf } from './warm-up.ts'
 
 /**
  * What a body that worked in the forge may fail with although the endpoint is as good as it was:
@@ -39,6 +39,8 @@ export async function openEndpoints(
       for (const body of plan.warmUp) {
         judge(plan, context, await runtime.run(jobOf(body, index)))
       }
+      const explained = explainJobOf(plan, index)
+      if (explained !== null) judge(plan, context, await runtime.run(explained))
     }
     return opened
   } catch (error) {

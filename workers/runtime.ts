@@ -7,6 +7,8 @@ import type { EndpointPlan, TablePlan } from '../core/bundle/plan.ts'
 import type { RuntimeStatus } from '../core/children/spec.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'
 import type { ChildHost } from './children/child-host.ts'
+import type { Scorer } from './explanations/types.ts'
+import type { FeatureMap } from './predictions/values.ts'
 import type { BatchJob, WorkerOutcome } from './protocol.ts'
 
 export interface Runtime {
@@ -19,6 +21,10 @@ export interface Runtime {
   release(): Promise<void>
   /** For people: `Python 3.11.2`; absent: ONNX. */
   readonly program?: string
+  /**
+   * Of code that predicts: scores rows without look-ups, `features` where the plan declares none.
+   */
+  readonly scorer?: (features: readonly string[]) => Scorer<readonly FeatureMap[]>
 }
 
 /** What a runtime may use of its surroundings: a thread of a pool, or the forge. */

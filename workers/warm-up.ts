@@ -1,7 +1,9 @@
 /** First calls are slow; bodies that worked in the forge are answered before a caller waits. */
 
 import { toAppError } from '../core/base/errors.ts'
+import type { EndpointPlan } from '../core/bundle/plan.ts'
 import type { Session } from './children/member.ts'
+import type { ExplainState } from './explanations/types.ts'
 import type { BatchJob, WorkerOutcome } from './protocol.ts'
 
 const encoder = new TextEncoder()
@@ -11,6 +13,16 @@ export function jobOf(body: string, endpoint = 0): BatchJob {
   const bytes = encoder.encode(body)
   const ends = Uint32Array.of(bytes.length)
   return { endpoint, verb: 'single', bytes, ends, waitUs: new Uint32Array(1) }
+}
+
+/** One slice of an explanation: it converts the background sample, which the first one waits for. */
+export function explainJobOf(
+  { explanations, warmUp: [body] }: EndpointPlan,
+  endpoint: number,
+): BatchJob | null {
+  if (explanations === undefined || body === undefined) return null
+  const state: ExplainState = { verb: 'single', request: explanations }
+  return { ...jobOf(body, endpoint), verb: 'explain', state }
 }
 
 /** `runner` makes what runs an endpoint out of one child; rejects when the child is lost. */

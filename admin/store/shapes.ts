@@ -23,14 +23,31 @@ const present = only('a value', (value) => value !== undefined)
 const object = only('an object', isObject)
 const limit = nullable(number)
 
-const code = shape({ file: text, name: text, variables: object, get: flag })
+const then = shape({ kind: text })
+const depth = {
+  percentiles: optional(list(number)),
+  overrides: optional(list(shape({ name: text, when: list(shape({ kind: text })), then }))),
+}
+
+const code = shape({
+  file: text,
+  name: text,
+  variables: object,
+  get: flag,
+  prediction: nullable(shape({ kind: text, ...depth })),
+})
 const steps = list(shape({ table: text, key: list(shape({ column: text, field: text })) }))
 const statement = shape({ text, parameters: list(shape({ name: text })) })
 
 /** What plans of a type have beside the common part. */
 const OF_TYPE: Readonly<Record<string, Check>> = {
   STD_PREDICTION: shape({
-    prediction: shape({ kind: text, model: text, inputs: list(shape({ name: text })) }),
+    prediction: shape({
+      kind: text,
+      model: text,
+      inputs: list(shape({ name: text })),
+      ...depth,
+    }),
   }),
   PYTHON_FUNCTION: shape({ python: code }),
   CUSTOM_PREDICTION: shape({ python: code }),
@@ -49,6 +66,15 @@ const commonPlan = shape({
   worstBatchMs: number,
   warmUp: list(text),
   enrich: optional(shape({ steps, dump: flag })),
+  explanations: optional(
+    shape({
+      enabled: flag,
+      method: text,
+      nExplanations: number,
+      nMonteCarloSteps: number,
+      background: text,
+    }),
+  ),
 })
 
 const endpointPlan: Check = (value, path) => {

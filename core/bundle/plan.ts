@@ -133,8 +133,8 @@ export interface ExplanationPlan {
   /** SHAPLEY: permutations per row, 25 to 1000. */
   readonly nMonteCarloSteps: number
   /**
-   * Background sample, relative: JSON array of feature maps, made by the forge of a file of the
-   * bundle and proven to be scored by the model.
+   * Background sample, relative: rows and their scores, made by the forge of a file of the bundle
+   * and proven to be scored by the model.
    */
   readonly background: string
 }
@@ -388,6 +388,8 @@ export interface EndpointReport {
   readonly cost: CostModel
   readonly worstBatchMs: number
   readonly testQueries: readonly { readonly name: string; readonly passed: boolean }[]
+  /** Rows of the background sample that explanations compare with; absent: it has none. */
+  readonly backgroundRows?: number
 }
 
 export interface TableReport {

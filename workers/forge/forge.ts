@@ -56,13 +56,15 @@ export async function forge(
   const refusals = [...prepared.refusals, ...results.filter((one) => one.kind === 'refused')]
   if (refusals.length > 0) return refusedAll(refusals)
   const endpoints = results.filter((result) => result.kind === 'forged')
+  const samples = endpoints.map((one) => one.plan.explanations?.background)
+  const made = [...prepared.made, ...samples.filter((file) => file !== undefined)]
   const plan: GenerationPlan = {
     planVersion: 1,
     authorization: authorizationOf(manifest),
     threads: manifest.pool?.threads ?? null,
     endpoints: endpoints.map((endpoint) => endpoint.plan),
     ...(prepared.tables.length > 0 ? { tables: prepared.tables } : {}),
-    ...(prepared.made.length > 0 ? { made: prepared.made } : {}),
+    ...(made.length > 0 ? { made } : {}),
   }
   const report: ForgeReport = {
     forgedOn: wallMs(),

@@ -12,10 +12,12 @@ import type {
   OnnxEndpointPlan,
   PredictionPlan,
 } from '../../core/bundle/plan.ts'
+import { onnxScorer } from '../explanations/onnx-scorer.ts'
 import { Predictor } from '../onnx/predictor.ts'
 import { openOnnx } from '../onnx/runtime.ts'
 import { type Model, openModel } from '../onnx/session.ts'
 import type { Runtime } from '../runtime.ts'
+import { withExplanations } from './explanations.ts'
 import { listText } from './inputs.ts'
 import { labelsFor, type ModelFile } from './model-file.ts'
 import { enrichPlan } from './plans.ts'
@@ -135,7 +137,10 @@ async function tryModel(task: ModelTask, loaded: Loaded): Promise<EndpointForged
     planned.plan.kind === 'RAW' || trial === null
       ? await judgeRaw(model, planned.plan, tested.warmUp[0] ?? null)
       : await judgeRows(planned.plan, trial, endpoint)
-  return forged(task, { ...loaded, plan: planned.plan, judged, tested })
+  const result = forged(task, { ...loaded, plan: planned.plan, judged, tested })
+  const { prediction } = result.plan
+  const scorer = () => onnxScorer(model, prediction)
+  return withExplanations(task, result, { features: prediction.features, scorer })
 }
 
 function wrongClasses(path: string, label: string, plan: PredictionPlan): EndpointForged {
@@ -259,7 +264,7 @@ interface Finished extends Loaded {
   readonly tested: Tested
 }
 
-function forged(task: ModelTask, finished: Finished): EndpointForged {
+function forged(task: ModelTask, finished: Finished) {
   const { judged, tested, file, model, loadMs, enrich } = finished
   const { batchable, maxRows, cost } = judged
   const prediction = { ...finished.plan, batchable, maxRows }
@@ -281,5 +286,5 @@ function forged(task: ModelTask, finished: Finished): EndpointForged {
   }
   const settled = { prediction, bodies: tested.warmUp, worstBatchMs, enrich }
   const plan = { ...endpointPlan(task, settled), ...examplesPart(tested) }
-  return { kind: 'forged', plan, report }
+  return { kind: 'forged', plan, report } as const
 }

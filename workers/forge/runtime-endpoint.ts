@@ -12,6 +12,7 @@ import { join } from '../../core/bundle/sentences.ts'
 import { openRuntime } from '../open-runtime.ts'
 import type { Runtime } from '../runtime.ts'
 import { measureCost } from './cost.ts'
+import { withExplanations } from './explanations.ts'
 import { type Planned, planEndpoint, type RuntimeEndpoint, type RuntimePlan } from './plans.ts'
 import { examplesPart, type Part, type QueriesRun, runTestQueries, tryBodies } from './queries.ts'
 import { shortReason } from './reasons.ts'
@@ -21,6 +22,7 @@ import {
   type EndpointForged,
   type EndpointRefused,
   type EndpointTask,
+  type Of,
   roundedMs,
   warmUp,
 } from './task.ts'
@@ -124,7 +126,17 @@ async function tryRuntime(task: RuntimeTask, opened: Opened): Promise<EndpointFo
   if (run.faults.length > 0) return { kind: 'refused', code: 'ERR_TEST_QUERY', faults: run.faults }
   task.say('measuring', `endpoint ${endpoint.id}`)
   const judged = await judge(task, opened, run, firstMs)
-  return forged(task, opened, { run, judged, firstRunMs: firstMs[0] ?? 0 })
+  const result = forged(task, opened, { run, judged, firstRunMs: firstMs[0] ?? 0 })
+  const prediction = predictionOf(opened.plan)
+  if (prediction === null || !isPrediction(endpoint)) return result
+  const { features } = prediction
+  // Whether rows share a call is known by now, but not to the runtime that was opened to find out.
+  const rowsMax = judged.batchable ? judged.maxRows : 1
+  const scorer = (names: readonly string[]) => {
+    const found = runtime.scorer?.(names)
+    return found === undefined ? null : { ...found, rowsMax }
+  }
+  return withExplanations({ ...task, endpoint }, result, { features, scorer })
 }
 
 interface Judged {
@@ -162,6 +174,12 @@ async function judge(
   return limited(judged, 'maxRows' in endpoint ? endpoint : {})
 }
 
+function isPrediction(endpoint: RuntimeEndpoint): endpoint is PredictionEndpoint {
+  return endpoint.type === 'CUSTOM_PREDICTION' || endpoint.type === 'CUSTOM_R_PREDICTION'
+}
+
+type PredictionEndpoint = Of<'CUSTOM_PREDICTION' | 'CUSTOM_R_PREDICTION'>
+
 const REASONS: Readonly<Record<RunType, string>> = {
   STD_PREDICTION: '',
   CUSTOM_PREDICTION: '',
@@ -188,7 +206,7 @@ interface Finished {
   readonly firstRunMs: number
 }
 
-function forged(task: RuntimeTask, opened: Opened, finished: Finished): EndpointForged {
+function forged(task: RuntimeTask, opened: Opened, finished: Finished) {
   const { plan, runtime, loadMs } = opened
   const { run, judged, firstRunMs } = finished
   const worstBatchMs = roundedMs(judged.worstBatchMs)
@@ -213,7 +231,7 @@ function forged(task: RuntimeTask, opened: Opened, finished: Finished): Endpoint
     kind: 'forged',
     plan: { ...settled(plan, judged), worstBatchMs, warmUp: bodies, ...examplesPart(run) },
     report,
-  }
+  } as const
 }
 
 function settled(plan: RuntimePlan, { batchable, maxRows }: Judged): RuntimePlan {

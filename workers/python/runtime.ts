@@ -5,6 +5,7 @@ import { AppError } from '../../core/base/errors.ts'
 import type { PythonEndpointPlan } from '../../core/bundle/plan.ts'
 import { Crew } from '../children/crew.ts'
 import type { Session } from '../children/member.ts'
+import { codeScorer } from '../explanations/code-scorer.ts'
 import { openExplainer } from '../explanations/explainer.ts'
 import { type CodeExplainer, CustomPredictor, type Enrich } from '../predictions/custom.ts'
 import { enricherOf } from '../predictions/enricher.ts'
@@ -56,8 +57,18 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
     await crew.release()
     await enricher?.release()
   }
-  const run = runner(parts, (call, deadlineMs) => crew.run(call, { deadlineMs }))
-  return { run, release, program: crew.program }
+  const ask: RunCall = (call, deadlineMs) => crew.run(call, { deadlineMs })
+  return { run: runner(parts, ask), release, program: crew.program, ...scorerPart(plan, ask) }
+}
+
+/** For the forge, which scores rows before there is anything that explains. */
+function scorerPart({ python: { prediction } }: PythonEndpointPlan, run: RunCall) {
+  if (prediction === null) return {}
+  const { maxRows: rowsMax } = prediction
+  const call = rowCaller({ plan: prediction, run, request: null })
+  const scorer = (features: readonly string[]) =>
+    codeScorer({ plan: prediction, features, rowsMax, call })
+  return { scorer }
 }
 
 async function interpreterOf(plan: PythonEndpointPlan, context: RuntimeContext): Promise<string> {

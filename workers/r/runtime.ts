@@ -6,6 +6,7 @@ import type { REndpointPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { Crew } from '../children/crew.ts'
 import { isExecutable } from '../children/executable.ts'
+import { codeScorer } from '../explanations/code-scorer.ts'
 import { openExplainer } from '../explanations/explainer.ts'
 import type { Enricher } from '../lookup/enrich.ts'
 import { type CodeExplainer, CustomPredictor } from '../predictions/custom.ts'
@@ -55,15 +56,26 @@ export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
       throw error
     },
   )
+  const ask: CallR = (rows, endMs) => crew.run(rows, { deadlineMs: endMs - nowMs() })
   return {
     program: crew.program,
-    run: runner(parts, (rows, endMs) => crew.run(rows, { deadlineMs: endMs - nowMs() })),
+    run: runner(parts, ask),
+    ...scorerPart(plan, ask),
     release: async () => {
       await crew.release()
       await listener.close()
       await enricher?.release()
     },
   }
+}
+
+/** For the forge, which scores rows before there is anything that explains. */
+function scorerPart({ r: { prediction } }: REndpointPlan, ask: CallR) {
+  if (prediction === null) return {}
+  const { maxRows: rowsMax } = prediction
+  const scorer = (features: readonly string[]) =>
+    codeScorer({ plan: prediction, features, rowsMax, call: rowCaller(ask) })
+  return { scorer }
 }
 
 async function startCrew(
