@@ -2,6 +2,7 @@
 
 import { assertNever } from '../base/assert.ts'
 import type { Fault } from '../base/errors.ts'
+import { depthFaults } from './check-depth.ts'
 import { featureFaults } from './check-features.ts'
 import { type Files, fileFaults, folderFaults } from './check-files.ts'
 import { lookupFaults } from './check-tables.ts'
@@ -10,6 +11,7 @@ import type {
   CustomRPredictionEndpoint,
   StdPredictionEndpoint,
 } from './endpoint-schemas.ts'
+import { explanationFaults } from './explanation-schema.ts'
 import type { ManifestEndpoint } from './manifest.ts'
 import type { ManifestFeature } from './manifest-features.ts'
 import { join, shown } from './sentences.ts'
@@ -89,6 +91,11 @@ function stdFaults(endpoint: StdPredictionEndpoint, place: EndpointPlace): Fault
   return faults
 }
 
+const OF_SECOND_CLASS = [
+  ['threshold', 'the threshold is'],
+  ['percentiles', 'the percentiles are'],
+] as const
+
 /** Code has no signature, so the manifest alone says what its features are. */
 function customFaults(
   endpoint: CustomPredictionEndpoint | CustomRPredictionEndpoint,
@@ -96,10 +103,10 @@ function customFaults(
 ): Fault[] {
   const { path } = place
   const faults = predictionFaults(endpoint, place)
-  const { classes, threshold } = endpoint
-  if (endpoint.prediction === 'BINARY_CLASSIFICATION' && threshold !== undefined) {
-    if (classes === undefined) {
-      const reason = 'classes is required: the threshold is for the second of two'
+  if (endpoint.prediction === 'BINARY_CLASSIFICATION' && endpoint.classes === undefined) {
+    const needing = OF_SECOND_CLASS.find(([key]) => endpoint[key] !== undefined)
+    if (needing !== undefined) {
+      const reason = `classes is required: ${needing[1]} for the second of two`
       faults.push({ path: `${path}.classes`, reason })
     }
   }
@@ -135,6 +142,13 @@ function predictionFaults(endpoint: Prediction, place: EndpointPlace): Fault[] {
   for (const [i, feature] of (endpoint.features ?? []).entries()) {
     faults.push(...featureFaults(feature, `${path}.features[${i}]`))
   }
+  faults.push(...explanationFaults(endpoint, path, place.files))
+  const known = {
+    kind: prediction,
+    classes: classes?.map(String) ?? null,
+    features: endpoint.features ?? null,
+  }
+  faults.push(...depthFaults(endpoint, known, path))
   if (enrich === undefined) return faults
   return [...faults, ...lookupFaults(enrich.lookups, `${path}.enrich.lookups`, tables)]
 }

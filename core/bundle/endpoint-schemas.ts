@@ -4,6 +4,8 @@
  */
 
 import { type Static, Type } from '@sinclair/typebox'
+import { depth } from './depth-schema.ts'
+import { ExplanationsSchema } from './explanation-schema.ts'
 import { FeatureSchema } from './manifest-features.ts'
 import { ENDPOINT_ID, FilePath, FUNCTION_PATTERN, NAME_PATTERN, strict } from './schema-parts.ts'
 import { OnLookupProblem } from './table-schema.ts'
@@ -68,6 +70,7 @@ const predictionCommon = {
     Type.Array(Type.Union([Type.String(), Type.Number(), Type.Boolean()]), { minItems: 2 }),
   ),
   threshold: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+  ...depth,
   features: Type.Optional(Type.Array(FeatureSchema, { minItems: 1, maxItems: 100_000 })),
   batch: Type.Optional(
     Type.Literal(false, {
@@ -75,6 +78,7 @@ const predictionCommon = {
     }),
   ),
   maxRows: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096 })),
+  explanations: Type.Optional(ExplanationsSchema),
   enrich: Type.Optional(
     Type.Object(
       {

@@ -22,6 +22,7 @@ import { lookupSteps } from '../lookup/lookup-plan.ts'
 import { usableConnection } from '../sql/connections.ts'
 import type { Dialect } from '../sql/scan.ts'
 import { planStatements } from '../sql/statements.ts'
+import { depthPlan } from './depth.ts'
 import { featurePlan } from './inputs.ts'
 import { rowsMaxOf } from './signature.ts'
 import { commonPlan, type EndpointTask, type Of } from './task.ts'
@@ -128,6 +129,7 @@ function predictionPlan(
     kind: endpoint.prediction,
     classes: (endpoint.classes ?? []).map(String),
     threshold: endpoint.threshold ?? null,
+    ...depthPlan(endpoint),
     input: 'input' in endpoint ? (endpoint.input ?? 'pandas') : 'pandas',
     features,
     batchable: true,

@@ -5,9 +5,11 @@
  */
 
 import type { Fault } from '../../core/base/errors.ts'
+import { depthFaults, type KnownPrediction } from '../../core/bundle/check-depth.ts'
 import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
 import type { PredictionKind, PredictionPlan, TensorSpec } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
+import { depthPlan } from './depth.ts'
 import { type InputsPlan, listText, notTabular, planInputs, shapeText, widthOf } from './inputs.ts'
 import { nameOutputs, type Roles } from './outputs.ts'
 
@@ -42,8 +44,20 @@ export function planPrediction(
   }
   const inputs = planInputs(signature.inputs, endpoint, path)
   faults.push(...inputs.faults)
-  const plan = rowPlan({ signature, endpoint, path, faults, kind, inputs, roles })
+  const plan = {
+    ...rowPlan({ signature, endpoint, path, faults, kind, inputs, roles }),
+    ...depthPlan(endpoint),
+  }
+  faults.push(...depthFaults(endpoint, known(plan), path))
+  if (endpoint.percentiles !== undefined && kind !== 'REGRESSION' && plan.probabilities === null) {
+    const reason = 'percentiles need probabilities, and the model answers labels only'
+    faults.push({ path: `${path}.percentiles`, reason })
+  }
   return faults.length > 0 ? { kind: 'faults', faults } : { kind: 'planned', plan }
+}
+
+function known({ kind, classes, features }: PredictionPlan): KnownPrediction {
+  return { kind, classes: classes.length > 0 ? classes : null, features }
 }
 
 interface RawContext {
@@ -52,6 +66,8 @@ interface RawContext {
   readonly faults: Fault[]
 }
 
+const ROW_KEYS = ['features', 'classes', 'threshold', 'percentiles', 'overrides'] as const
+
 function rawPlan(
   signature: Signature,
   endpoint: StdPredictionEndpoint,
@@ -59,7 +75,7 @@ function rawPlan(
 ): Planned {
   const { path, odd, faults } = context
   const why = odd ?? `its outputs ${listText(signature.outputs.map(({ name }) => name))} tell none`
-  for (const key of ['features', 'classes', 'threshold'] as const) {
+  for (const key of ROW_KEYS) {
     if (endpoint[key] === undefined || endpoint.prediction === 'RAW') continue
     const reason = `${key} needs a prediction of rows, but the model is served RAW: ${why}`
     faults.push({ path: `${path}.${key}`, reason })

@@ -14,8 +14,8 @@ import { type FeatureMap, isMissing, numeric, ownValue, truth } from './values.t
 
 type Scalar = string | number | boolean
 
-/** A rule and its name as JSON. */
 export interface Rule {
+  /** As JSON. */
   readonly name: string
   readonly then: OverrideEffect
 }
