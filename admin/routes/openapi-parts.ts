@@ -49,13 +49,24 @@ interface Parameter {
 export const PATH_PARAMETERS: Readonly<Record<string, Parameter>> = {
   serviceId: { description: 'Id of the service.', example: 'parcels' },
   generationId: { description: 'Id of the generation.', example: 'v1' },
+  secret: { description: 'The key itself.', example: 'ak_4c5b6a' },
   keyId: { description: 'Id of the key, not its secret.', example: 'k_1f2e3d' },
 }
 
 /** A body of each kind, as a person would send it. */
 export const REQUEST_EXAMPLES: Readonly<Partial<Record<SchemaName, object>>> = {
   CreateServiceRequest: { serviceId: 'parcels' },
-  CreateAuthKeyRequest: { label: 'web shop', allowedServices: ['parcels'] },
+  ServiceSettingsRequest: {
+    queryLog: 'sample:0.01',
+    cors: { origins: ['https://app.example.org'] },
+  },
+  CreateAuthKeyRequest: {
+    label: 'web shop',
+    allowedServices: ['parcels'],
+    quota: { requestsPerSecond: 100, concurrentRequests: 10 },
+  },
+  UpdateAuthKeyRequest: { quota: { requestsPerSecond: 200, concurrentRequests: null } },
+  CreateAdminKeyRequest: { label: 'pipeline', expiry: '2099-12-31T00:00:00Z' },
   MappingRequest: {
     entries: [
       { generation: 'v1', proba: 0.9 },
