@@ -4,9 +4,9 @@
  * Error without its code.
  */
 
-import type { KnownIssuer } from '../core/bundle/check-authorization.ts'
 import type { MessagePort } from 'node:worker_threads'
 import type { ErrorCode, Fault } from '../core/base/errors.ts'
+import type { KnownIssuer } from '../core/bundle/check-authorization.ts'
 import type { PoolKind, Verb } from '../core/bundle/kinds.ts'
 import type { ForgeReport, GenerationPlan } from '../core/bundle/plan.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'

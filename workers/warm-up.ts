@@ -15,7 +15,7 @@ export function jobOf(body: string, endpoint = 0): BatchJob {
   return { endpoint, verb: 'single', bytes, ends, waitUs: new Uint32Array(1) }
 }
 
-/** One slice of an explanation: it converts the background sample, which the first one waits for. */
+/** One slice of an explanation: it converts the background sample, which the first waits for. */
 export function explainJobOf(
   { explanations, warmUp: [body] }: EndpointPlan,
   endpoint: number,

@@ -60,7 +60,7 @@ export const LOCAL_COMMANDS: readonly CommandRow[] = [
 ]
 
 /** Settings of the node, some of them from the options of a command. */
-export function settingsOf(shell: Shell, flags: Flags, names: readonly string[]): Config {
+function settingsOf(shell: Shell, flags: Flags, names: readonly string[]): Config {
   const argv = names.flatMap((name) => {
     const value = flags.text(name)
     return value === null ? [] : [`--${name}`, value]

@@ -150,7 +150,7 @@ export function optionsOf(row: CommandRow): readonly OptionRow[] {
   return [...(row.options ?? []), ...(row.connects === true ? CONNECTION_OPTIONS : []), JSON_OPTION]
 }
 
-export function usageOf(row: CommandRow): string {
+function usageOf(row: CommandRow): string {
   return [row.name, ...(row.args ?? []).map(({ name }) => name)].join(' ')
 }
 

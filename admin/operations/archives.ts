@@ -108,7 +108,7 @@ async function requireSame(
   }
 }
 
-/** Without links and dots; what is outside is refused in the same words whether it exists or not. */
+/** Without links and dots; what is outside is refused in the same words, there or not. */
 async function confined(folders: readonly string[], filePath: string): Promise<string> {
   const real = await realpath(filePath).catch((error: unknown) => {
     if (!folders.some((folder) => isInside(folder, resolve(filePath)))) throw outside(folders)

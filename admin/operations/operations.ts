@@ -147,17 +147,6 @@ function createOperations(context: Context, check: ContentCheck) {
       await tidyUp(context)
     },
 
-    ensureAdminKey: (envSecret: string | null, keep?: adminKeys.KeepSecret) =>
-      adminKeys.ensureAdminKey(context, envSecret, keep),
-    verifyAdmin: (authorization: string) => adminKeys.verifyAdmin(context, authorization),
-    listAdminKeys: () => catalog.adminKeys().map(views.adminKeyView),
-    createAdminKey: async (wanted: adminKeys.NewAdminKey, actor: string) => {
-      const { record, secret } = await adminKeys.createAdminKey(context, wanted, actor)
-      return { ...views.adminKeyView(record), key: secret }
-    },
-    deleteAdminKey: (id: string, actor: string) => adminKeys.deleteAdminKey(context, id, actor),
-    deleteAdminKeyBySecret: (secret: string, actor: string) =>
-      adminKeys.deleteAdminKeyBySecret(context, secret, actor),
     health: (): HealthView => healthView(context),
 
     listServices: () =>
@@ -174,6 +163,13 @@ function createOperations(context: Context, check: ContentCheck) {
     },
     disableService: (id: string, actor: string) => services.disableService(context, id, actor),
 
+    ...generationOperations(context),
+    ...keyOperations(context),
+  }
+}
+
+function generationOperations(context: Context) {
+  return {
     listGenerations: (serviceId: string) => views.generationSummaries(context, serviceId),
     getGeneration: (ref: GenerationRef) => views.generationOrImportView(context, ref),
     importGeneration: async (request: ImportRequest) =>
@@ -197,7 +193,24 @@ function createOperations(context: Context, check: ContentCheck) {
 
     cleanUnused: (actor: string) => cleaning.cleanUnused(context, actor),
     cleanEnvironments: () => cleaning.cleanEnvironments(context),
+  }
+}
 
+/** Keys that call services, and keys of the admin API. */
+function keyOperations(context: Context) {
+  const { catalog } = context
+  return {
+    ensureAdminKey: (envSecret: string | null, keep?: adminKeys.KeepSecret) =>
+      adminKeys.ensureAdminKey(context, envSecret, keep),
+    verifyAdmin: (authorization: string) => adminKeys.verifyAdmin(context, authorization),
+    listAdminKeys: () => catalog.adminKeys().map(views.adminKeyView),
+    createAdminKey: async (wanted: adminKeys.NewAdminKey, actor: string) => {
+      const { record, secret } = await adminKeys.createAdminKey(context, wanted, actor)
+      return { ...views.adminKeyView(record), key: secret }
+    },
+    deleteAdminKey: (id: string, actor: string) => adminKeys.deleteAdminKey(context, id, actor),
+    deleteAdminKeyBySecret: (secret: string, actor: string) =>
+      adminKeys.deleteAdminKeyBySecret(context, secret, actor),
     listKeys: () => catalog.keys().map((record) => views.keyView(context, record)),
     getKey: (id: string) => views.keyView(context, catalog.key(id)),
     createKey: async (wanted: keys.NewKey, actor: string) => {

@@ -66,7 +66,7 @@ export async function disableService(
   })
 }
 
-/** How something is removed: `check` runs where nothing can change, and throws what speaks against. */
+/** How something is removed: `check` runs where nothing can change, and throws what is against. */
 export interface Removal {
   readonly actor: string
   readonly check: () => void

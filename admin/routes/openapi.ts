@@ -3,6 +3,7 @@
  * cannot tell of a route that is not there.
  */
 
+import { isObject } from '../../core/base/json.ts'
 import {
   INFO,
   PATH_PARAMETERS,
@@ -38,11 +39,32 @@ export function openApiDocument(version: string): object {
   }
 }
 
-/** Those that the operations refer to. */
+/** Those that the operations refer to, and what these refer to. */
 function usedSchemas(paths: Paths): object {
-  const names = [...JSON.stringify(paths).matchAll(/#\/components\/schemas\/(\w+)/g)]
-  const used = new Set(names.map(([, name]) => name))
-  return Object.fromEntries(Object.entries(SCHEMAS).filter(([name]) => used.has(name)))
+  const all = new Map(Object.entries(SCHEMAS).map(([name, schema]) => [name, linked(schema)]))
+  const used = new Map<string, unknown>()
+  const waiting: unknown[] = [paths]
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    for (const [, name = ''] of JSON.stringify(next).matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
+      if (used.has(name)) continue
+      used.set(name, all.get(name))
+      waiting.push(all.get(name))
+    }
+  }
+  return Object.fromEntries([...used].sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+const NAMES: ReadonlyMap<unknown, string> = new Map(
+  Object.entries(SCHEMAS).map(([name, schema]) => [schema, name]),
+)
+
+/** A schema within another becomes a reference where it has a name: generators make one class. */
+function linked(value: unknown, isTop = true): unknown {
+  const name = isTop ? undefined : NAMES.get(value)
+  if (name !== undefined) return { $ref: `#/components/schemas/${name}` }
+  if (Array.isArray(value)) return value.map((one) => linked(one, false))
+  if (!isObject(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, linked(one, false)]))
 }
 
 function operationOf(route: Route, doc: Doc): object {

@@ -22,7 +22,7 @@ export interface KeySource {
 }
 
 /** Why there are no keys; the message is for the log, for it may tell of the operator's network. */
-export class NoKeys extends Error {}
+class NoKeys extends Error {}
 
 /** Kinds of keys that a signature can be checked with by whoever cannot make one. */
 const ASYMMETRIC = new Set(['RSA', 'EC', 'OKP'])

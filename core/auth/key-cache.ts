@@ -1,8 +1,8 @@
 /**
  * The keys of one issuer, as they were last fetched. Whoever is signed by a key that is here never
  * waits: old keys go on being used while new ones are fetched behind them, and while the issuer is
- * down, for a bounded time. A key that is not here is asked for once in a while, so that tokens with
- * made-up key ids cannot make the node ask without end.
+ * down, for a bounded time. A key that is not here is asked for once in a while, so that tokens
+ * with made-up key ids cannot make the node ask without end.
  */
 
 import { nowMs } from '../base/clock.ts'

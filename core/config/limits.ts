@@ -26,7 +26,7 @@ export const LIMITS = {
   /** Rows and cells of a background sample that are kept, and bytes of its file. */
   backgroundRowsMax: 1_000,
   backgroundCellsMax: 1_000_000,
-  backgroundBytesMax: 256 * MIB,
+  backgroundBytesMax: 64 * MIB,
   jsonDepthMax: 64,
   drainMs: 15_000,
   /** uWebSockets.js ends a kept connection that is silent for this long; it cannot be set. */

@@ -258,7 +258,10 @@ export class Scheduler {
 
   #move(lane: Lane, pending: Pending, to: Whereto, state: unknown): void {
     // The caller may have left, or its time may be up, while a token was looked at.
-    if (!pending.wanted) return lane.settle(pending)
+    if (!pending.wanted) {
+      lane.settle(pending)
+      return
+    }
     const error = to instanceof AppError ? to : lane.sendOn(pending, to, state)
     if (error !== null) lane.fail(pending, error)
     else if (!(to instanceof AppError)) this.wake(to)

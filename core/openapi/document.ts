@@ -51,7 +51,8 @@ export function serviceDocument(service: DescribedService): Json {
     for (const operation of part.operations) addOperation(paths, operation, { endpoint, plan })
   }
   const securitySchemes = SCHEMES[plan.authorization.method]
-  const description = `What the endpoints of ${serviceId} take and answer, in its generation ${generationId}.`
+  const subject = `${serviceId}, in its generation ${generationId}`
+  const description = `What the endpoints of ${subject} take and answer.`
   const responses = reached('responses', paths, RESPONSES)
   return {
     openapi: '3.1.0',

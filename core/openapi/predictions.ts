@@ -1,8 +1,8 @@
 /** Endpoints that predict: one row, many rows, and one row in the query of a GET. */
 
 import { isObject } from '../base/json.ts'
+import type { DepthPlan } from '../bundle/depth-plan.ts'
 import type {
-  DepthPlan,
   EndpointPlan,
   FeaturePlan,
   PredictionKind,
@@ -163,8 +163,8 @@ function bodyOperations({ plan, name }: PredictionTask): Operation[] {
       operationId: `predict${name}`,
       summary: `Predict one row by ${plan.id}`,
       description:
-        'A row that cannot be predicted is answered with 200 too, as `"ignored": true`, where the ' +
-        'endpoint is configured so.',
+        'A row that cannot be predicted is answered with 200 too, as `"ignored": true`, where ' +
+        'the endpoint is configured so.',
       body: { schema: ref(`${name}Request`), required: true },
       answer: ref(`${name}Answer`),
       examples,

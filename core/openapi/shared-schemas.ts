@@ -11,7 +11,7 @@ const faults = {
   description: 'Every fault, where there is more than one to tell of.',
 }
 
-export const ERROR_SCHEMA: Json = {
+const ERROR_SCHEMA: Json = {
   ...object(
     {
       errorType: string,

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import type { LogFile } from './file-names.ts'
 
-/** Linux counts the start of a process in hundredths of a second, whatever its clock does inside. */
+/** Linux counts the start of a process in hundredths of a second, whatever its own clock does. */
 const TICKS_PER_S = 100
 /** The clock may have been set a little between the start of the process and that of its file. */
 const CLOCK_SLACK_MS = 5_000

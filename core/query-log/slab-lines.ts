@@ -1,4 +1,4 @@
-/** A slab as its reader sees it: bytes, what is noted of each line, and searches over all of them. */
+/** A slab as its reader sees it: bytes, notes of each line, and searches over all of them. */
 
 import type { LinesMessage } from './protocol.ts'
 import { FACT, FACTS, FLAG, factsOf } from './slab.ts'

@@ -11,7 +11,7 @@ import type { Source } from './protocol.ts'
 const KIB = 1024
 
 /** Bytes of lines; behind them come the facts. */
-export const SLAB_LINE_BYTES = 256 * KIB
+const SLAB_LINE_BYTES = 256 * KIB
 const SLAB_LINES_MAX = 2_048
 
 /** What is noted of a line, as 32-bit numbers side by side. */
@@ -44,7 +44,7 @@ export const FLAG = {
 } as const
 
 /** More of a body or of an answer is not kept. */
-export const PART_BYTES_MAX = 64 * KIB
+const PART_BYTES_MAX = 64 * KIB
 /** Six bytes are what one character can become in a JSON string. */
 const QUERY_CHARACTERS_MAX = PART_BYTES_MAX / 6
 /** Of an id that a caller can choose freely. */
@@ -169,7 +169,7 @@ export class Slab {
     this.#note(FACT.request, this.#at)
   }
 
-  /** An answer is JSON where this program has encoded it, and anything where code of a bundle has. */
+  /** An answer is JSON where this program has encoded it; where code of a bundle has, anything. */
   answer(answer: string | Uint8Array): void {
     this.#note(FACT.tail, this.#at)
     this.#bytes.set(KEY_ANSWER, this.#at)

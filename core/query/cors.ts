@@ -11,7 +11,7 @@ import { AppError } from '../base/errors.ts'
 import type { CorsPolicy } from '../channel/messages.ts'
 import type { Exchange, HeaderLine } from '../http/exchange.ts'
 
-/** Browsers keep a preflight's answer for so long; an origin that is taken out may ask until then. */
+/** Browsers keep a preflight's answer so long; an origin that is taken out may ask until then. */
 const MAX_AGE_S = '600'
 const REQUEST_HEADERS = 'authorization, content-type'
 /** What a page may read beside the body: how to go on after a refusal, and whose answer it is. */

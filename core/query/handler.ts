@@ -138,7 +138,11 @@ function handleOther(exchange: Exchange, options: QueryOptions): void {
 
 /** Of a path that leads nowhere: what it should have been. */
 function whereElse(path: string | null): string {
-  const isAdmin = path !== null && /^\/(admin|metrics|openapi)/.test(path)
+  if (path !== null && /^\/(openapi|swagger|docs)/.test(path)) {
+    const where = `${QUERY_BASE}/{service}/openapi.json and ${QUERY_BASE}/{service}/docs`
+    return `each service has its own: GET ${where}; that of the node is on the admin port`
+  }
+  const isAdmin = path !== null && /^\/(admin|metrics)/.test(path)
   if (isAdmin) return 'this is the query port; the admin API has its own'
   const verbs = [...VERB_NAMES].join(', ')
   return `queries go to POST ${QUERY_BASE}/{service}/{endpoint}/{verb}, which is one of ${verbs}`

@@ -28,7 +28,8 @@ t.test('the document passes every recommended rule', async (t) => {
   const problems = await problemsOf(document)
   const expected = CANNOT_BE_WRONG.map((path) => {
     const pointer = `#/paths/${path.replaceAll('/', '~1')}/get/responses`
-    return `operation-4xx-response: Operation must have at least one \`4XX\` response. at ${pointer}`
+    const problem = 'Operation must have at least one `4XX` response.'
+    return `operation-4xx-response: ${problem} at ${pointer}`
   })
   t.same(problems.toSorted(), expected.toSorted())
 })

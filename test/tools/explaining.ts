@@ -15,12 +15,12 @@ import { Shapley } from '../../workers/explanations/shapley.ts'
 export type Row = readonly number[]
 export type ModelFunction = (row: Row) => number
 
-export function tableOf(rows: readonly Row[], model: ModelFunction): Table {
+function tableOf(rows: readonly Row[], model: ModelFunction): Table {
   const features = (rows[0] ?? []).map((_, i) => `x${i}`)
   return new Table({ features, rows, scores: rows.map((row) => [model(row)]) })
 }
 
-export function featuresOf(row: Row): Record<string, number> {
+function featuresOf(row: Row): Record<string, number> {
   return Object.fromEntries(row.map((value, i) => [`x${i}`, value]))
 }
 

@@ -1,6 +1,6 @@
 /** What both methods of explaining look like to whoever runs their rows in slices. */
 
-import type { ExplanationMethod } from '../../core/bundle/plan.ts'
+import type { ExplanationMethod } from '../../core/bundle/depth-plan.ts'
 
 /** Whose cells the rows to be scored are mixed of; row i of the background is i + 1. */
 export interface Sample {

@@ -4,11 +4,11 @@
  */
 
 import { isObject } from '../../core/base/json.ts'
-import type { ExplanationMethod, ExplanationPlan } from '../../core/bundle/plan.ts'
+import type { ExplanationMethod, ExplanationPlan } from '../../core/bundle/depth-plan.ts'
 import type { Asked } from './types.ts'
 
-export const STEPS_MIN = 25
-export const STEPS_MAX = 1_000
+const STEPS_MIN = 25
+const STEPS_MAX = 1_000
 
 const METHODS: readonly ExplanationMethod[] = ['SHAPLEY', 'ICE']
 

@@ -223,6 +223,6 @@ function exact(contributions: Float64Array, total: number): Float64Array {
   return contributions
 }
 
-export function meanOf(values: Float64Array): number {
+function meanOf(values: Float64Array): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length
 }

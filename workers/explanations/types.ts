@@ -9,7 +9,7 @@
  */
 
 import type { ErrorCode } from '../../core/base/errors.ts'
-import type { ExplanationMethod } from '../../core/bundle/plan.ts'
+import type { ExplanationMethod } from '../../core/bundle/depth-plan.ts'
 import type { Parsed } from '../bodies.ts'
 import type { FeatureMap } from '../predictions/values.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'

@@ -1,8 +1,8 @@
 /** Percentiles and overrides of the manifest as workers follow them; both are checked before. */
 
 import type { Depth } from '../../core/bundle/check-depth.ts'
+import type { ConditionPlan, DepthPlan, OverrideEffect } from '../../core/bundle/depth-plan.ts'
 import type { ManifestCondition, ManifestEffect } from '../../core/bundle/depth-schema.ts'
-import type { ConditionPlan, DepthPlan, OverrideEffect } from '../../core/bundle/plan.ts'
 
 export function depthPlan({ percentiles, overrides }: Depth): DepthPlan {
   const rules = overrides?.map((rule) => {

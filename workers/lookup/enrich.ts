@@ -52,7 +52,9 @@ async function enrichAll(
 function enriched(plan: EnrichPlan, given: FeatureMap, outcome: Outcome): Enriched {
   if (outcome.kind === 'failed') return outcome
   if (outcome.kind === 'ignored') {
-    return { kind: 'result', text: `{"ignored":true,"ignoreReason":"${outcome.reason}"}` }
+    const { reason, detail } = outcome
+    const more = detail === null ? '' : `,"ignoreDetail":${JSON.stringify(detail)}`
+    return { kind: 'result', text: `{"ignored":true,"ignoreReason":"${reason}"${more}}` }
   }
   const features: Record<string, unknown> = { ...given }
   for (const [i, { columns }] of plan.steps.entries()) {

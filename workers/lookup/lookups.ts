@@ -22,7 +22,8 @@ export type IgnoreReason = 'NO_LOOKUP_MATCH' | 'MULTIPLE_LOOKUP_MATCHES'
 /** For each step the JSON texts of its columns, or null where they are null. */
 export type Outcome =
   | { readonly kind: 'rows'; readonly rows: readonly (readonly string[] | null)[] }
-  | { readonly kind: 'ignored'; readonly reason: IgnoreReason }
+  /** `detail`: what the caller has forgotten; null: the tables had their say. */
+  | { readonly kind: 'ignored'; readonly reason: IgnoreReason; readonly detail: string | null }
   | LookupFailure
 
 export type Fields = Readonly<Record<string, unknown>>
@@ -125,10 +126,11 @@ export class Lookups {
       const step = this.#steps[i]
       if (step === undefined) break
       const parts = this.#keyOf(step, record.fields)
-      if (parts !== null && 'kind' in parts) return parts
-      const found = parts === null ? NO_ROW : step.source.find(parts, record.endMs)
+      if (typeof parts !== 'string' && 'kind' in parts) return parts
+      const found = typeof parts === 'string' ? NO_ROW : step.source.find(parts, record.endMs)
       if (found instanceof Promise) return this.#later(i, found, record)
       const end = settle(step, found, record)
+      if (end?.kind === 'ignored' && typeof parts === 'string') return { ...end, detail: parts }
       if (end !== null) return end
     }
     return { kind: 'rows', rows: record.rows }
@@ -145,8 +147,8 @@ export class Lookups {
     return settle(step, found, record) ?? this.#from(at + 1, record)
   }
 
-  /** Null: the record has no value for a part, so that no row can have its key. */
-  #keyOf({ key, plan }: Step, fields: Fields): string[] | LookupFailure | null {
+  /** A text: why the record has no value for a part, so that no row can have its key. */
+  #keyOf({ key, plan }: Step, fields: Fields): string[] | LookupFailure | string {
     const parts = new Array<string>(key.length)
     for (let i = 0; i < key.length; i++) {
       const part = key[i]
@@ -154,9 +156,10 @@ export class Lookups {
       const { field, type } = part
       const value = Object.hasOwn(fields, field) ? fields[field] : undefined
       if (value === undefined || value === null) {
-        if (this.#options.withoutKey === 'unmatched' && plan.onMissing !== 'ERROR') return null
         const what = value === null ? 'is null' : 'is missing'
-        return this.#refused(field, `${what}, table ${plan.table} is asked by it`)
+        const failure = this.#refused(field, `${what}, table ${plan.table} is asked by it`)
+        const isUnmatched = this.#options.withoutKey === 'unmatched' && plan.onMissing !== 'ERROR'
+        return isUnmatched ? failure.detail : failure
       }
       const text = keyPartOfValue(type, value)
       if (text === null) return this.#refused(field, `must be ${NOUNS[type]}, got ${shown(value)}`)
@@ -202,7 +205,8 @@ function settle(step: Step, found: Found | LookupFailure, record: Progress): Out
     return null
   }
   if (rule === 'IGNORE') {
-    return { kind: 'ignored', reason: isMissing ? 'NO_LOOKUP_MATCH' : 'MULTIPLE_LOOKUP_MATCHES' }
+    const reason = isMissing ? 'NO_LOOKUP_MATCH' : 'MULTIPLE_LOOKUP_MATCHES'
+    return { kind: 'ignored', reason, detail: null }
   }
   const { plan } = step
   const key = plan.key

@@ -4,12 +4,8 @@
  * missing value is nothing that was said of the row.
  */
 
-import type {
-  ConditionPlan,
-  FeaturePlan,
-  OverrideEffect,
-  OverridePlan,
-} from '../../core/bundle/plan.ts'
+import type { ConditionPlan, OverrideEffect, OverridePlan } from '../../core/bundle/depth-plan.ts'
+import type { FeaturePlan } from '../../core/bundle/plan.ts'
 import { type FeatureMap, isMissing, numeric, ownValue, truth } from './values.ts'
 
 type Scalar = string | number | boolean

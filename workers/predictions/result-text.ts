@@ -4,7 +4,8 @@
  * (its percentile, an override by a rule) is worked out here, and costs nothing where it is not.
  */
 
-import type { DepthPlan, FeaturePlan } from '../../core/bundle/plan.ts'
+import type { DepthPlan } from '../../core/bundle/depth-plan.ts'
+import type { FeaturePlan } from '../../core/bundle/plan.ts'
 import { type FindRule, type Rule, ruleFinder } from './overrides.ts'
 import type { FeatureMap } from './values.ts'
 
@@ -90,7 +91,7 @@ function percentileOf(
  * The share of a sample whose probability is at most `score`, in percent, rounded up, 1 to 100.
  * Between two quantiles the sample is taken to be spread evenly.
  */
-export function percentileIn(quantiles: readonly number[], score: number): number {
+function percentileIn(quantiles: readonly number[], score: number): number {
   const above = firstAbove(quantiles, score)
   if (above === 0) return 1
   const below = quantiles[above - 1] ?? 0
@@ -121,6 +122,6 @@ function jsonScalar(value: string | number): string {
   return typeof value === 'string' ? JSON.stringify(value) : jsonNumber(value)
 }
 
-export function jsonNumber(value: number): string {
+function jsonNumber(value: number): string {
   return Number.isFinite(value) ? String(value) : 'null'
 }

@@ -219,7 +219,7 @@ async function refused(t: Test, ask: Ask): Promise<void> {
     [{ method: 'GET', path: 'score/predict' }, 405, 'ERR_METHOD_NOT_ALLOWED', /use POST$/],
     [{ method: 'PUT', path: 'add/run' }, 405, 'ERR_METHOD_NOT_ALLOWED', /use POST or GET$/],
     [{ path: 'add/predict' }, 404, 'ERR_PATH_UNKNOWN', /is a PYTHON_FUNCTION: use POST .*\/run$/],
-    [{ path: 'score/run' }, 404, 'ERR_PATH_UNKNOWN', /predict or POST .*\/predict-multi$/],
+    [{ path: 'score/run' }, 404, 'ERR_PATH_UNKNOWN', /predict-multi or GET .*\/predict-simple$/],
     [
       { path: 'add/none' },
       404,

@@ -1,0 +1,129 @@
+/**
+ * Endpoints with explanations as a node has them: forged by the real child, opened by the runtime
+ * that serves, and asked the way dispatch does: sent on to the lane, then slice by slice.
+ */
+
+import type { Test } from 'tap'
+import type { EndpointReport, GenerationPlan } from '../../core/bundle/plan.ts'
+import { localHost } from '../../workers/children/local-host.ts'
+import { openRuntime } from '../../workers/open-runtime.ts'
+import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
+import type { Runtime } from '../../workers/runtime.ts'
+import { runForge } from './forge-child.ts'
+import { jobOf } from './plans.ts'
+import { runtimes } from './runtimes.ts'
+
+export type Json = Readonly<Record<string, ReturnType<typeof JSON.parse>>>
+export type Files = Readonly<Record<string, string | Buffer>>
+
+export interface ExplainedBundle {
+  readonly directory: string
+  readonly plan: GenerationPlan
+  readonly reports: readonly EndpointReport[]
+  open(endpoint?: number): Promise<Runtime>
+}
+
+function entriesOf(endpoints: readonly object[], files: Files) {
+  const manifest = JSON.stringify({ formatVersion: 1, endpoints })
+  const entries = Object.entries(files).map(([name, data]) => ({ name, data }))
+  return [{ name: 'service.json', data: manifest }, ...entries]
+}
+
+export async function forgeBundle(
+  t: Test,
+  endpoints: readonly object[],
+  files: Files,
+): Promise<ExplainedBundle> {
+  const settings = runtimes(t)
+  const run = await runForge(entriesOf(endpoints, files), { settings })
+  t.teardown(() => run.remove())
+  const { verdict, directory } = run
+  if (verdict?.kind !== 'forged') throw new Error(JSON.stringify(verdict))
+  const { plan, report } = verdict
+  const children = await localHost(settings, () => {})
+  t.teardown(() => children.close())
+  const open = async (at = 0): Promise<Runtime> => {
+    const endpoint = plan.endpoints[at]
+    if (endpoint === undefined) throw new Error(`there is no endpoint ${at}`)
+    const runtime = await openRuntime(endpoint, {
+      serviceId: 'svc',
+      generationId: 'g1',
+      directory,
+      tables: plan.tables ?? [],
+      settings,
+      children,
+      spares: 0,
+      report: () => {},
+      log: () => {},
+    })
+    t.teardown(() => runtime.release())
+    return runtime
+  }
+  return { directory, plan, reports: report.endpoints, open }
+}
+
+/** Faults of a bundle that must not be forged, as `path: reason`. */
+export async function faultsOf(
+  t: Test,
+  endpoint: object,
+  files: Files,
+): Promise<{ readonly code: string; readonly told: readonly string[] }> {
+  const run = await runForge(entriesOf([endpoint], files), { settings: runtimes(t) })
+  await run.remove()
+  const { verdict } = run
+  if (verdict?.kind !== 'refused') throw new Error(`not refused: ${JSON.stringify(verdict)}`)
+  const told = verdict.faults.map(({ path, reason }) => `${path}: ${reason}`)
+  return { code: verdict.code, told }
+}
+
+export interface Told {
+  /** The whole answer; null: a failure. */
+  readonly answer: Json | null
+  readonly text: string
+  readonly code: string
+  readonly detail: string
+  readonly slices: number
+}
+
+export interface AskOptions {
+  readonly verb?: 'single' | 'multi'
+  /** Slices are run by these in turn. */
+  readonly threads?: readonly Pick<Runtime, 'run'>[]
+  readonly waitUs?: number
+}
+
+/** A request from its first lane to its answer. */
+export async function askExplained(
+  runtime: Pick<Runtime, 'run'>,
+  body: object,
+  { verb = 'single', threads = [runtime], waitUs = 0 }: AskOptions = {},
+): Promise<Told> {
+  const job = (): BatchJob => {
+    return { ...jobOf([JSON.stringify(body)], verb), waitUs: Uint32Array.of(waitUs) }
+  }
+  let outcome = await runtime.run(job())
+  let slices = 0
+  if (outcome.kind === 'answers' && outcome.reroutes !== undefined) {
+    const [reroute] = outcome.reroutes
+    if (reroute?.kind !== 'explain') throw new Error(JSON.stringify(reroute))
+    let state = structuredClone(reroute.state)
+    do {
+      const thread = threads[slices % threads.length] ?? runtime
+      outcome = await thread.run({ ...job(), verb: 'explain', state })
+      slices += 1
+      if (outcome.kind === 'continues') state = structuredClone(outcome.state)
+    } while (outcome.kind === 'continues')
+  }
+  return toldOf(outcome, slices)
+}
+
+function toldOf(outcome: WorkerOutcome, slices: number): Told {
+  if (outcome.kind !== 'answers') throw new Error(JSON.stringify(outcome))
+  const [failure] = outcome.failures ?? []
+  if (failure !== undefined) {
+    const { code, detail } = failure
+    return { answer: null, text: '', code, detail, slices }
+  }
+  const text = String(outcome.bodies[0])
+  return { answer: JSON.parse(text), text, code: '', detail: '', slices }
+}
