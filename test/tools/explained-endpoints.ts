@@ -65,10 +65,10 @@ export async function forgeBundle(
 /** Faults of a bundle that must not be forged, as `path: reason`. */
 export async function faultsOf(
   t: Test,
-  endpoint: object,
+  endpoints: readonly object[],
   files: Files,
 ): Promise<{ readonly code: string; readonly told: readonly string[] }> {
-  const run = await runForge(entriesOf([endpoint], files), { settings: runtimes(t) })
+  const run = await runForge(entriesOf(endpoints, files), { settings: runtimes(t) })
   await run.remove()
   const { verdict } = run
   if (verdict?.kind !== 'refused') throw new Error(`not refused: ${JSON.stringify(verdict)}`)

@@ -109,7 +109,7 @@ t.test('a binary model: contributions to the probability of the second class', a
   t.same(few.answer?.['result'].explanations, fromLargest(result.explanations, 2), 'and the same')
   const plain = await askExplained(runtime, { features: named(row) })
   t.equal(plain.slices, 0)
-  t.notOk('explanations' in plain.answer?.['result'])
+  t.notOk('explanations' in (plain.answer?.['result'] ?? {}))
 })
 
 function fromLargest(explanations: Json, count: number): Json {
@@ -161,7 +161,7 @@ t.test('three classes: the predicted one; ICE; many rows, each in its place', as
     explanations: { enabled: false },
   })
   t.equal(off.slices, 0, 'a request may go without')
-  t.notOk('explanations' in off.answer?.['result'])
+  t.notOk('explanations' in (off.answer?.['result'] ?? {}))
 })
 
 t.test('slices in any thread give what one thread gives at once', async (t) => {
@@ -240,30 +240,34 @@ t.test('samples that cannot be used are refused with line and field', async (t) 
   const files = { 'm.onnx': classifier(FEATURES, 2) }
   const where = 'endpoints[0].explanations'
   const samples: readonly (readonly [string, string, RegExp])[] = [
-    ['s.csv', csv.replace('a,b', 'A,b'), /s\.csv has no column "a".*did you mean "A"/],
-    ['s.csv', `${csv}\n1,2,much,4,x`, /s\.csv line 14: feature "c" must be a number, got "much"/],
-    ['s.csv', `${csv}\n1,2,,4,x`, /s\.csv line 14: feature "c" is missing/],
-    ['s.csv', `${csv}\n1,2`, /s\.csv line 14 has 2 values, the header has 5/],
-    ['s.csv', header, /s\.csv has no rows/],
-    ['s.csv', '', /s\.csv has no column "a"|s\.csv has no rows/],
-    ['s.json', '{"a":1}', /s\.json must be an array of objects/],
-    ['s.json', '[{"a":1}', /s\.json is not JSON/],
-    ['s.json', '[{"a":1,"b":1,"c":[2],"d":1}]', /s\.json \[0\]\.c must be a text, a number/],
-    ['s.json', '[{"a":1,"b":1,"c":"w","d":1}]', /s\.json \[0\]: feature "c" must be a number/],
+    ['0.csv', csv.replace('a,b', 'A,b'), /0\.csv has no column "a".*did you mean "A"/],
+    ['1.csv', `${csv}\n1,2,much,4,x`, /1\.csv line 14: feature "c" must be a number, got "much"/],
+    ['2.csv', `${csv}\n1,2,,4,x`, /2\.csv line 14: feature "c" is missing/],
+    ['3.csv', `${csv}\n1,2`, /3\.csv line 14 has 2 values, the header has 5/],
+    ['4.csv', header, /4\.csv has no rows/],
+    ['5.csv', '', /5\.csv has no rows/],
+    ['6.json', '{"a":1}', /6\.json must be an array of objects/],
+    ['7.json', '[{"a":1}', /7\.json is not JSON/],
+    ['8.json', '[{"a":1,"b":1,"c":[2],"d":1}]', /8\.json \[0\]\.c must be a text, a number/],
+    ['9.json', '[{"a":1,"b":1,"c":"w","d":1}]', /9\.json \[0\]: feature "c" must be a number/],
   ]
-  for (const [name, text, reason] of samples) {
-    const endpoint = { ...binary, explanations: { background: name } }
-    const { code, told } = await faultsOf(t, endpoint, { ...files, [name]: text })
-    t.equal(code, 'ERR_BUNDLE_INVALID')
-    t.equal(told.length, 1, told.join('\n'))
-    t.ok(told[0]?.startsWith(`${where}.background: `), told[0])
-    t.match(told[0], reason)
+  const endpoints = samples.map(([name], i) => {
+    return { ...binary, id: `e${i}`, explanations: { background: name } }
+  })
+  const texts = Object.fromEntries(samples.map(([name, text]) => [name, text]))
+  const { code, told } = await faultsOf(t, endpoints, { ...files, ...texts })
+  t.equal(code, 'ERR_BUNDLE_INVALID')
+  t.equal(told.length, samples.length, told.join('\n'))
+  for (const [i, [, , reason]] of samples.entries()) {
+    const fault = told[i] ?? ''
+    t.ok(fault.startsWith(`endpoints[${i}].explanations.background: `), fault)
+    t.match(fault, reason)
   }
-  const absent = await faultsOf(t, binary, files)
+  const absent = await faultsOf(t, [binary], files)
   t.match(absent.told, [`${where}.background: "sample.csv" is not a file of the bundle`])
   const raw = { ...model, id: 'raw', prediction: 'RAW', explanations: { background } }
   const { features: _, ...tensors } = raw
-  const whole = await faultsOf(t, tensors, {
+  const whole = await faultsOf(t, [tensors], {
     'm.onnx': identity({ type: 'float', shape: ['N', 4] }),
     [background]: csv,
   })
