@@ -232,6 +232,7 @@ t.test('under a load without end explanations still have their slices', async (t
     await sleep(4)
     const open = single.runner.openRun(0)
     accept(single.lane, new Asker(), 'busy')
+    single.scheduler.wake(single.lane)
     if (open !== null) single.runner.finish(open)
     await turn()
   }
