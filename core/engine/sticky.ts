@@ -3,8 +3,8 @@
  *
  * Every generation scores the key on its own and the highest score wins, so a key moves only when
  * its winner loses weight or another gains some: of 0.9/0.1 made 0.8/0.2 a ninth of the larger
- * one's keys move, and none else. Nothing is remembered, so every process agrees, before and after a
- * restart.
+ * one's keys move, and none else. Nothing is remembered, so every process agrees, before and after
+ * a restart.
  *
  *   u     = (n + 0.5) / 2^52, n = the first 52 bits of SHA-256(generation id, NUL, key) in UTF-8
  *   score = -share / ln(u)

@@ -8,8 +8,9 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { ROOT } from '../../bench/paths.ts'
+import { stickyChoice } from '../../core/engine/sticky.ts'
 import { allTypesBundle } from '../tools/bundles.ts'
 import { Client } from '../tools/client.ts'
 import { startNode } from '../tools/node.ts'
@@ -24,10 +25,40 @@ function whyNot(): string | false {
   return status === 0 ? false : how
 }
 
+const ENTRIES = [
+  { generation: 'v1', proba: 0.6 },
+  { generation: 'v2', proba: 0.4 },
+]
+
+/** Which generation answers, and methods that have no meaning here. */
+function checkDispatch(t: Test, said: ReturnType<typeof JSON.parse>): void {
+  const v2 = { apiContext: { serviceId: 'all', serviceGeneration: 'v2' } }
+  t.match(said.predict_forced, { ...v2, result: { prediction: 'late' } })
+  const both = [{ prediction: 'late' }, { prediction: 'on time' }]
+  t.match(said.predict_forced_records, { ...v2, results: both })
+  t.match(said.predict_unknown_generation, { raised: String, text: /"v9" is not loaded/ })
+  const keys: { apiContext: { serviceGeneration: string } }[] = said.predict_keys
+  const places = new Set(keys.map(({ apiContext }) => apiContext.serviceGeneration))
+  const shares = ENTRIES.map(({ generation, proba }) => ({ generationId: generation, proba }))
+  t.same([...places], [stickyChoice('customer 7', shares)])
+  t.match(said.predict_unexplained, { raised: String, text: /explain/ })
+  t.match(said.predict_not_explained, { result: { prediction: 'late' } })
+  const unable = /no endpoint type of Switchyard computes/
+  t.match(said.forecast, { raised: String, text: unable })
+  t.match(said.predict_effect, { raised: String, text: unable })
+  t.match(said.predict_effects, { raised: String, text: unable })
+}
+
 t.test('the unmodified Python client', { skip: whyNot() }, async (t) => {
   const node = await startNode(t, { env: { SWITCHYARD_PYTHON: '/usr/bin/python3' } })
   const client = new Client(node)
   await client.deploy('all', 'v1', allTypesBundle('v1').archive)
+  const imported = await client.upload('all', 'v2', allTypesBundle('v2').archive)
+  t.equal(imported.status, 200, JSON.stringify(imported.body))
+  const mapped = await client.admin('POST', '/services/all/actions/setMapping', {
+    entries: ENTRIES,
+  })
+  t.equal(mapped.status, 200, JSON.stringify(mapped.body))
   const script = join(ROOT, 'test/interop/dataiku_client.py')
   // As its documentation writes the address: with a slash at the end.
   const asked = spawnSync(python, [script, `${node.url}/`, 'all'], {
@@ -64,5 +95,6 @@ t.test('the unmodified Python client', { skip: whyNot() }, async (t) => {
   })
   t.ok(Math.abs(said.predict_r.result.prediction - 12.9995) < 1e-3)
   t.match(said.predict_enriched, { result: { prediction: 'late' } })
+  checkDispatch(t, said)
   t.match(said.predict_nan, { result: { prediction: 'late' } })
 })

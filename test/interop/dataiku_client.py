@@ -49,6 +49,36 @@ answers = {
     'predict_enriched': client.predict_record(
         'late-enriched-prediction', {'kg': 12, 'destination': 'south'}
     ),
+    'predict_forced': client.predict_record(
+        'late-std-prediction', parcel, forced_generation='v2', context={'screen': 'checkout'}
+    ),
+    'predict_forced_records': client.predict_records(
+        'late-std-prediction',
+        [{'features': parcel, 'context': {'n': 1}}, {'features': light}],
+        forced_generation='v2',
+    ),
+    'predict_unknown_generation': refused(
+        lambda: client.predict_record('late-std-prediction', parcel, forced_generation='v9')
+    ),
+    'predict_keys': [
+        client.predict_record('late-std-prediction', parcel, dispatch_key='customer 7')
+        for _ in range(5)
+    ],
+    'predict_unexplained': refused(
+        lambda: client.predict_record(
+            'late-std-prediction', parcel, with_explanations=True, explanation_method='ICE'
+        )
+    ),
+    'predict_not_explained': client.predict_record(
+        'late-std-prediction', parcel, with_explanations=False
+    ),
+    'forecast': refused(
+        lambda: client.forecast('late-std-prediction', [{'date': '2015-01-04', 'target': 1.0}])
+    ),
+    'predict_effect': refused(lambda: client.predict_effect('late-std-prediction', parcel)),
+    'predict_effects': refused(
+        lambda: client.predict_effects('late-std-prediction', [{'features': parcel}])
+    ),
     'predict_nan': client.predict_record(
         'late-std-prediction', {'kg': 12, 'km': 900, 'express': float('nan')}
     ),

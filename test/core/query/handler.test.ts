@@ -112,6 +112,44 @@ t.test('paths and verbs', async (t) => {
   t.equal((await bare.answers())[0]?.status, 400, 'a POST without any body')
 })
 
+t.test('verbs of GET, and those that nothing here answers', async (t) => {
+  const path = `${BASE}/predict-simple`
+  const got = await send({ method: 'GET', path: `${path}?x0=2` })
+  t.match(got, { status: 200, json: { result: { prediction: 2 } } })
+  const head = await fetch(`http://127.0.0.1:${server.port}${path}?x0=2`, { method: 'HEAD' })
+  t.equal(head.status, 200)
+  t.same([head.headers.get('dss-api-version'), head.headers.get('dss-version')], ['1.0', '1.2.3'])
+  t.ok(Number(head.headers.get('content-length')) > 50, 'of the answer that a GET would have')
+  const posted = await send({ path, body: good })
+  t.same([posted.status, posted.code], [405, 'ERR_METHOD_NOT_ALLOWED'])
+  t.equal(posted.headers.get('allow'), 'GET, HEAD, OPTIONS')
+  t.equal((await send({ method: 'OPTIONS', path })).headers.get('allow'), 'GET, HEAD, OPTIONS')
+  for (const verb of ['forecast', 'predict-effect', 'predict-effect-multi']) {
+    const answer = await send({ path: `${BASE}/${verb}`, body: good })
+    t.same([answer.status, answer.code], [501, 'ERR_NOT_SUPPORTED'], verb)
+    t.match(answer.json.detailedMessage, `"${verb}" has no answer`)
+  }
+  const nowhere = '/public/api/v1/none/score/forecast'
+  t.equal((await send({ path: nowhere, body: good })).code, 'ERR_SERVICE_UNKNOWN')
+})
+
+t.test('every answer says which API it speaks', async (t) => {
+  for (const asked of [
+    { body: good },
+    { body: '' },
+    { method: 'OPTIONS' },
+    { method: 'GET' },
+    { path: '/nowhere' },
+    { method: 'GET', path: '/isAlive/' },
+    { body: `${good}${' '.repeat(100_000)}` },
+    { headers: ['Content-Encoding: gzip'], body: good },
+  ]) {
+    const { headers } = await send(asked)
+    const both = [headers.get('dss-api-version'), headers.get('dss-version')]
+    t.same(both, ['1.0', '1.2.3'], JSON.stringify(asked).slice(0, 80))
+  }
+})
+
 t.test('kinds of body', async (t) => {
   for (const type of [
     '',
