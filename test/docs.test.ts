@@ -75,9 +75,10 @@ t.test('every npm script that README names exists', async (t) => {
 })
 
 t.test('every setting that README names exists', async (t) => {
-  // The last two are for the code of bundles.
+  // Beside settings: two for the code of bundles, two for the command line.
   const ours = Object.values(OPTIONS).map((row) => row.env as string)
   const variables = [...ours, 'SWITCHYARD_URL', 'SWITCHYARD_API_KEY']
+  variables.push('SWITCHYARD_CLI_URL', 'SWITCHYARD_CLI_KEY')
   const flags = Object.values(OPTIONS).flatMap(({ flag }) =>
     flag === null ? [] : [`--${flag}`, `--no-${flag}`],
   )

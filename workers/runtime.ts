@@ -3,7 +3,7 @@
  * metrics, forge and life cycle see nothing but this.
  */
 
-import type { EndpointPlan, TablePlan } from '../core/bundle/plan.ts'
+import type { EndpointPlan, FunctionArgument, TablePlan } from '../core/bundle/plan.ts'
 import type { RuntimeStatus } from '../core/children/spec.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'
 import type { ChildHost } from './children/child-host.ts'
@@ -21,6 +21,8 @@ export interface Runtime {
   release(): Promise<void>
   /** For people: `Python 3.11.2`; absent: ONNX. */
   readonly program?: string
+  /** Of a function, where its language tells; absent: not known, or any. */
+  readonly arguments?: readonly FunctionArgument[]
   /**
    * Of code that predicts: scores rows without look-ups, `features` where the plan declares none.
    */

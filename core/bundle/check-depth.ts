@@ -130,7 +130,7 @@ function effectFaults(then: ManifestEffect, known: KnownPrediction, path: string
   const { kind, classes } = known
   const isRegression = kind === 'REGRESSION'
   if (kind !== undefined && isRegression === (forced !== undefined)) {
-    const key = forced !== undefined ? 'class' : value !== undefined ? 'value' : 'min'
+    const key = (['class', 'value', 'min', 'max'] as const).find((one) => then[one] !== undefined)
     const owner = isRegression ? 'classification' : 'REGRESSION'
     return [{ path: `${path}.${key}`, reason: `${key} belongs to ${owner}, not to ${kind}` }]
   }

@@ -3,7 +3,7 @@
  * so that workers and the serving process only follow it. Stored with the generation as JSON.
  */
 
-import type { DepthPlan, ExplanationPlan, OverridePlan } from './depth-plan.ts'
+import type { ExplanationPlan, OverridePlan } from './depth-plan.ts'
 
 /** Element types as onnxruntime-node names them. */
 export type Datatype =

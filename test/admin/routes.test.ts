@@ -269,7 +269,9 @@ t.test('the document of the API', async (t) => {
   const described = Object.entries(body.paths).flatMap(([path, item]) =>
     Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`),
   )
-  t.same(described.sort(), ROUTES.map(({ method, path }) => `${method} ${path}`).sort())
+  // Pieces of the page that shows the document are not part of the API.
+  const routes = ROUTES.filter(({ operation }) => operation !== 'getDocsFile')
+  t.same(described.sort(), routes.map(({ method, path }) => `${method} ${path}`).sort())
   const references = JSON.stringify(body).matchAll(/#\/components\/schemas\/(\w+)/g)
   for (const [, name = ''] of references) t.ok(name in body.components.schemas, name)
 })

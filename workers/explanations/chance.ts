@@ -13,7 +13,8 @@ export function seedOf(text: string): number {
 /** The numbers below `size` in random order, the same for the same seed and index. */
 export function shuffled(size: number, seed: number, index: number): Uint32Array {
   const random = randomOf(Math.imul(seed ^ index, 0x9e3779b1) ^ (index >>> 7))
-  const order = Uint32Array.from({ length: size }, (_, i) => i)
+  const order = new Uint32Array(size)
+  for (let i = 0; i < size; i++) order[i] = i
   for (let i = size - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1))
     const swapped = order[i] ?? 0

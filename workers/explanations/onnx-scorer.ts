@@ -42,9 +42,7 @@ export function onnxScorer(model: Model, plan: PredictionPlan): Scorer<HeldTenso
       try {
         const fetched = await model.run(feeds, [output])
         const values = fetched[output]?.data ?? []
-        return outputs > 1
-          ? allColumns(values, mixture.rows * outputs)
-          : lastColumn(values, mixture.rows, plan.classes.length)
+        return scoresOf(values, mixture.rows, { outputs, classes: plan.classes.length })
       } catch (error) {
         if (error instanceof AppError) throw error
         throw new AppError('ERR_INFERENCE', shown(messageOf(error)))
@@ -53,16 +51,20 @@ export function onnxScorer(model: Model, plan: PredictionPlan): Scorer<HeldTenso
   }
 }
 
-function allColumns(values: Values, size: number): Float64Array {
-  if (values.length !== size) throw wrongShape(values.length, size)
-  return Float64Array.from(values, Number)
+interface Shape {
+  readonly outputs: number
+  readonly classes: number
 }
 
-/** Of two classes the second; the model may answer it alone. */
-function lastColumn(values: Values, rows: number, classes: number): Float64Array {
-  if (values.length === rows) return Float64Array.from(values, Number)
-  if (values.length !== rows * classes) throw wrongShape(values.length, rows * classes)
-  return Float64Array.from({ length: rows }, (_, row) => Number(values[(row + 1) * classes - 1]))
+/** All columns or, of two classes, the second; the model may answer it alone. */
+function scoresOf(values: Values, rows: number, { outputs, classes }: Shape): Float64Array {
+  const scores = new Float64Array(rows * outputs)
+  const isPair = outputs === 1 && classes === 2 && values.length === 2 * rows
+  const stride = isPair ? 2 : 1
+  if (values.length !== stride * scores.length) throw wrongShape(values.length, scores.length)
+  const first = stride - 1
+  for (let i = 0; i < scores.length; i++) scores[i] = Number(values[i * stride + first])
+  return scores
 }
 
 function wrongShape(got: number, wanted: number): AppError {

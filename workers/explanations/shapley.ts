@@ -32,6 +32,8 @@ export interface ShapleyOptions {
   readonly permutations: number
 }
 
+const NO_WALK = { index: -1, walk: { start: 0, order: new Uint32Array(0) } }
+
 interface Place {
   walk: number
   step: number
@@ -50,6 +52,7 @@ export class Shapley implements Estimate {
   #starts: number
   #squares: number
   readonly #walks = new Map<number, Walk>()
+  #latest: { readonly index: number; readonly walk: Walk } = NO_WALK
   #cycle: { readonly index: number; readonly rows: Uint32Array } | null = null
 
   constructor(options: ShapleyOptions, state: EstimateState) {
@@ -176,17 +179,28 @@ export class Shapley implements Estimate {
     }
   }
 
-  /** Made again from the seed by whoever goes on; at most a few are kept. */
+  /** Made again from the seed by whoever goes on; those are kept that are asked for and not done. */
   #walk(index: number): Walk {
-    const known = this.#walks.get(index)
-    if (known !== undefined) return known
+    if (index === this.#latest.index) return this.#latest.walk
+    const walk = this.#walks.get(index) ?? this.#newWalk(index)
+    this.#walks.set(index, walk)
+    this.#latest = { index, walk }
+    return walk
+  }
+
+  #newWalk(index: number): Walk {
     const { sample, seed } = this.#options
     const start = this.#start(index)
     const order = shuffled(sample.features, seed, 2 * (index >> 1))
     if (index % 2 === 1) order.reverse()
-    const walk = { start, order: order.filter((feature) => !sample.isSame(start, feature)) }
-    this.#walks.set(index, walk)
-    return walk
+    let kept = 0
+    for (let i = 0; i < order.length; i++) {
+      const feature = order[i] ?? 0
+      if (sample.isSame(start, feature)) continue
+      order[kept] = feature
+      kept += 1
+    }
+    return { start, order: order.subarray(0, kept) }
   }
 
   #start(index: number): number {

@@ -179,10 +179,14 @@ function contentOf(features: FeatureMap, names: readonly string[]): string {
 }
 
 function columnOf(scores: Float64Array, outputs: number, output: number): Float64Array {
-  const column = outputs === 1 ? scores : scores.filter((_, i) => i % outputs === output)
-  if (!column.every(Number.isFinite)) {
-    const mixed = 'a row with values of the background'
-    throw new AppError('ERR_INFERENCE', `the model gave no finite score for ${mixed}`)
+  const column = new Float64Array(scores.length / outputs)
+  for (let i = 0; i < column.length; i++) {
+    const score = scores[i * outputs + output] ?? Number.NaN
+    if (!Number.isFinite(score)) {
+      const mixed = 'a row with values of the background'
+      throw new AppError('ERR_INFERENCE', `the model gave no finite score for ${mixed}`)
+    }
+    column[i] = score
   }
   return column
 }

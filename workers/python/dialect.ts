@@ -48,6 +48,8 @@ export interface DialectOptions {
   readonly python: string
   /** Calls that every child answers before it serves. */
   readonly warmUp: (session: Session<PythonCall, PythonReply>) => Promise<void>
+  /** Told by each child once its code is loaded; null: not known, or any. */
+  readonly onArguments: (found: readonly FunctionArgument[] | null) => void
 }
 
 /** Room for the header of a frame within the limit of the whole. */
@@ -88,7 +90,7 @@ function opening(options: DialectOptions): Opening<PythonCall, PythonReply> {
 
 async function openSession(
   { frames }: RunningChild,
-  { plan, context }: DialectOptions,
+  { plan, context, onArguments }: DialectOptions,
 ): Promise<Session<PythonCall, PythonReply>> {
   if (frames === null) throw new AppError('ERR_INTERNAL', 'a Python child without frames')
   const channel = new FrameChannel(frames)
@@ -106,6 +108,7 @@ async function openSession(
   const { header } = await ask({ header: setup(plan, context.serviceId), body: NO_BODY })
   if (header['ok'] !== true) throw refusal(plan, header)
   tellWarnings(header['warnings'], plan, context)
+  onArguments(argumentsOf(header['arguments']))
   return {
     program: `Python ${String(header['python'])}`,
     ended: channel.ended,
@@ -166,6 +169,14 @@ function customOf(raw: unknown): CustomResponse {
     status: typeof status === 'number' ? status : Number.NaN,
     headers: pairs.map((pair) => [String(pair?.[0]), String(pair?.[1])] as const),
   }
+}
+
+function argumentsOf(told: unknown): readonly FunctionArgument[] | null {
+  if (!Array.isArray(told)) return null
+  return told.map((pair: unknown) => {
+    const [name, required] = Array.isArray(pair) ? pair : []
+    return { name: String(name), required: required === true }
+  })
 }
 
 function refusal(plan: PythonEndpointPlan, header: Frame['header']): AppError {

@@ -41,12 +41,16 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
   const parts: Parts = { plan, context, enrich: enricher?.run ?? null, explainer }
   const warmUp = (session: Session<PythonCall, PythonReply>) =>
     warmChild(plan.warmUp, session, (call) => runner(parts, call))
+  let known: readonly FunctionArgument[] | null = null
+  const onArguments = (found: typeof known): void => {
+    known = found
+  }
   const crew = await Crew.start({
     subject: `endpoint ${plan.id}`,
     size: plan.python.children ?? settings.children,
     spares,
     host: children,
-    dialect: pythonDialect({ plan, context, python, warmUp }),
+    dialect: pythonDialect({ plan, context, python, warmUp, onArguments }),
     log,
     report,
   }).catch(async (error: unknown) => {
@@ -58,7 +62,9 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
     await enricher?.release()
   }
   const ask: RunCall = (call, deadlineMs) => crew.run(call, { deadlineMs })
-  return { run: runner(parts, ask), release, program: crew.program, ...scorerPart(plan, ask) }
+  const told = known === null ? {} : { arguments: known }
+  const { program } = crew
+  return { run: runner(parts, ask), release, program, ...told, ...scorerPart(plan, ask) }
 }
 
 /** For the forge, which scores rows before there is anything that explains. */

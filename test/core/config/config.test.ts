@@ -191,5 +191,8 @@ t.test('the configuration is frozen and whole', async (t) => {
   const config = configOf({})
   t.ok(Object.isFrozen(config))
   t.notOk(Object.values<unknown>(config).includes(undefined), 'no field is absent')
-  t.same(Object.keys(config).sort(), [...ROWS.map(([name]) => name), 'connections'].sort())
+  t.same(
+    Object.keys(config).sort(),
+    [...ROWS.map(([name]) => name), 'connections', 'issuers'].sort(),
+  )
 })

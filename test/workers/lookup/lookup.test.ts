@@ -264,9 +264,29 @@ t.test('rows without a match are ignored, or have no value', async (t) => {
   const bodies = ['nobody', null, 'bob', 'ada'].map((id) => ({ features: { x0: 1, id, x1: 5 } }))
   const [nobody, without, bob, ada] = await ask(runtime, bodies)
   t.strictSame(nobody.result, { ignored: true, ignoreReason: 'NO_LOOKUP_MATCH' })
-  t.strictSame(without.result, nobody.result, 'a key that is null is that of no row')
+  t.strictSame(
+    without.result,
+    {
+      ...Object(nobody.result),
+      ignoreDetail: 'feature "id" is null, table customers is asked by it',
+    },
+    'a key that is null is that of no row, and the caller is told so',
+  )
   t.match(bob, { code: 'ERR_FEATURE_INVALID', detail: 'feature "x1" is missing' })
   t.strictSame(ada.result, { prediction: 37, ignored: false })
+})
+
+t.test('jobs that wait for look-ups at the same time get their own answers', async (t) => {
+  const columns = [{ column: 'age', as: 'x1' }]
+  const runtime = await enriched(t, { steps: [stepOf(customers, { columns })], dump: false })
+  const asked = Array.from({ length: 20 }, (_, i) => i * 100)
+  const answers = await Promise.all(
+    asked.map((x0) => ask(runtime, [{ features: { x0, id: 'ada' } }])),
+  )
+  t.strictSame(
+    answers.map(([one]) => one.result),
+    asked.map((x0) => ({ prediction: x0 + 36, ignored: false })),
+  )
 })
 
 t.test('speed of a thread, beside that of a model', async (t) => {

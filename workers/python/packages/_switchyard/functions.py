@@ -30,6 +30,7 @@ class FunctionEndpoint:
         self.name = setup["name"]
         self.signature = signature_text(self._function)
         self._parameters = Parameters(self._function)
+        self.arguments = self._parameters.listed()
 
     def call(self, header, body):
         query = header.get("query")
@@ -69,7 +70,8 @@ class Parameters:
 
     def __init__(self, function):
         self._any = False
-        self._allowed = set()
+        # In the order of the signature, which a set would lose.
+        self._allowed = {}
         self._required = set()
         try:
             parameters = inspect.signature(function).parameters.values()
@@ -80,19 +82,25 @@ class Parameters:
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._any = True
             elif parameter.kind is not parameter.VAR_POSITIONAL:
-                self._allowed.add(parameter.name)
+                self._allowed[parameter.name] = True
                 if parameter.default is parameter.empty:
                     self._required.add(parameter.name)
 
+    def listed(self):
+        """Names in their order, each with whether it must be given; None: any name is taken."""
+        if self._any:
+            return None
+        return [[name, name in self._required] for name in self._allowed]
+
     def check(self, arguments):
         names = arguments.keys()
-        if self._required <= names and (self._any or names <= self._allowed):
+        if self._required <= names and (self._any or names <= self._allowed.keys()):
             return
         faults = []
         missing = sorted(self._required - names)
         if missing:
             faults.append("missing: " + quoted(missing))
-        unknown = [] if self._any else sorted(names - self._allowed)
+        unknown = [] if self._any else sorted(names - self._allowed.keys())
         if unknown:
             faults.append("unknown: " + quoted(unknown))
             faults.append("the function takes " + (quoted(sorted(self._allowed)) or "none"))

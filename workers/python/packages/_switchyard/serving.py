@@ -61,6 +61,7 @@ def open_endpoint(setup, runner):
         "python": platform.python_version(),
         "name": endpoint.name,
         "signature": endpoint.signature,
+        "arguments": getattr(endpoint, "arguments", None),
         "warnings": [text[:500] for text in texts],
     }
 
