@@ -1,6 +1,6 @@
 /**
- * What predictions tell beyond the model's own answer: percentiles, overrides, explanations. Parts of
- * the plan, see plan.ts.
+ * What predictions tell beyond the model's own answer: percentiles, overrides, explanations. Parts
+ * of the plan, see plan.ts.
  */
 
 /** What a prediction tells beyond the model's own answer; absent in plans of older versions. */
