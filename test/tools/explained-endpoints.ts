@@ -3,7 +3,10 @@
  * that serves, and asked the way dispatch does: sent on to the lane, then slice by slice.
  */
 
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Test } from 'tap'
+import { ROOT } from '../../bench/paths.ts'
 import type { EndpointReport, GenerationPlan } from '../../core/bundle/plan.ts'
 import { localHost } from '../../workers/children/local-host.ts'
 import { openRuntime } from '../../workers/open-runtime.ts'
@@ -11,7 +14,9 @@ import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
 import type { Runtime } from '../../workers/runtime.ts'
 import { runForge } from './forge-child.ts'
 import { jobOf } from './plans.ts'
+import { randomOf } from './random.ts'
 import { runtimes } from './runtimes.ts'
+import { unpacking } from './unpacking.ts'
 
 export type Json = Readonly<Record<string, ReturnType<typeof JSON.parse>>>
 export type Files = Readonly<Record<string, string | Buffer>>
@@ -60,6 +65,30 @@ export async function forgeBundle(
     return runtime
   }
   return { directory, plan, reports: report.endpoints, open }
+}
+
+/** The demo forest (wine) with a background of 100 rows, mixed of those of its test queries. */
+export async function forestBundle(t: Test) {
+  const archive = readFileSync(join(ROOT, 'bench/demo/wine-v1.zip'))
+  const { directory } = await unpacking(t).run(archive)
+  const manifest = JSON.parse(readFileSync(join(directory, 'service.json'), 'utf8'))
+  const [endpoint] = manifest.endpoints
+  const rows: Record<string, number>[] = endpoint.testQueries.map(
+    ({ q }: { q: { features: Record<string, number> } }) => q.features,
+  )
+  const random = randomOf(7)
+  const names = Object.keys(rows[0] ?? {})
+  const background = Array.from({ length: 100 }, () =>
+    Object.fromEntries(
+      names.map((name) => [name, (random.pick(rows)[name] ?? 0) * (0.9 + random.next() / 5)]),
+    ),
+  )
+  const explained = { ...endpoint, explanations: { background: 'rows.json' } }
+  const bundle = await forgeBundle(t, [explained], {
+    [endpoint.model]: readFileSync(join(directory, endpoint.model)),
+    'rows.json': JSON.stringify(background),
+  })
+  return { ...bundle, rows }
 }
 
 /** Faults of a bundle that must not be forged, as `path: reason`. */

@@ -6,10 +6,8 @@
  * more rows than a batch may, and that nearly all are full.
  */
 
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { ROOT } from '../../../bench/paths.ts'
 import type { OnnxEndpointPlan } from '../../../core/bundle/plan.ts'
 import { LIMITS } from '../../../core/config/limits.ts'
 import { readBackground } from '../../../workers/explanations/background.ts'
@@ -18,39 +16,13 @@ import type { HeldTensors } from '../../../workers/explanations/onnx-scorer.ts'
 import { Columns } from '../../../workers/onnx/columns.ts'
 import { Predictor } from '../../../workers/onnx/predictor.ts'
 import { type Model, openModel } from '../../../workers/onnx/session.ts'
-import { askExplained, forgeBundle } from '../../tools/explained-endpoints.ts'
+import { askExplained, forestBundle } from '../../tools/explained-endpoints.ts'
 import { jobOf } from '../../tools/plans.ts'
-import { randomOf } from '../../tools/random.ts'
-import { unpacking } from '../../tools/unpacking.ts'
 
 t.setTimeout(60_000)
 
 const TURNS = 9
 const GENERATION = { serviceId: 'svc', generationId: 'g1' }
-
-/** The demo with a background of 100 rows, mixed of those of its test queries. */
-async function forest() {
-  const archive = readFileSync(join(ROOT, 'bench/demo/wine-v1.zip'))
-  const { directory } = await unpacking(t).run(archive)
-  const manifest = JSON.parse(readFileSync(join(directory, 'service.json'), 'utf8'))
-  const [endpoint] = manifest.endpoints
-  const rows: Record<string, number>[] = endpoint.testQueries.map(
-    ({ q }: { q: { features: Record<string, number> } }) => q.features,
-  )
-  const random = randomOf(7)
-  const names = Object.keys(rows[0] ?? {})
-  const background = Array.from({ length: 100 }, () =>
-    Object.fromEntries(
-      names.map((name) => [name, (random.pick(rows)[name] ?? 0) * (0.9 + random.next() / 5)]),
-    ),
-  )
-  const explained = { ...endpoint, explanations: { background: 'rows.json' } }
-  const bundle = await forgeBundle(t, [explained], {
-    [endpoint.model]: readFileSync(join(directory, endpoint.model)),
-    'rows.json': JSON.stringify(background),
-  })
-  return { ...bundle, rows }
-}
 
 interface Counted {
   readonly model: Model
@@ -73,7 +45,7 @@ async function msOf(work: () => Promise<unknown>): Promise<number> {
 }
 
 t.test('an explanation beside the same rows as plain batches', async (t) => {
-  const { plan, directory, rows } = await forest()
+  const { plan, directory, rows } = await forestBundle(t)
   const [endpoint] = plan.endpoints as [OnnxEndpointPlan]
   const { prediction } = endpoint
   const { model, sizes } = counted(await openModel(join(directory, prediction.model)))
@@ -125,7 +97,7 @@ t.test('an explanation beside the same rows as plain batches', async (t) => {
 })
 
 t.test('a slice ends before the run that would not fit', async (t) => {
-  const { open, rows } = await forest()
+  const { open, rows } = await forestBundle(t)
   const runtime = await open()
   const explanations = { enabled: true, nMonteCarloSteps: 1_000, nExplanations: 13 }
   const items = rows.map((features) => ({ features }))
