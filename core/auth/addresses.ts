@@ -1,7 +1,7 @@
 /**
  * Where the keys of an issuer may be fetched from. A name that leads into the operator's own
- * network would make the node ask, in its own name, what no stranger can reach: so every address that it
- * resolves to is looked at, at the moment of connecting.
+ * network would make the node ask, in its own name, what no stranger can reach: so every
+ * address that it resolves to is looked at, at the moment of connecting.
  */
 
 import { BlockList, isIP } from 'node:net'

@@ -1,7 +1,7 @@
 /**
  * Limits of keys: requests per second and requests at once. A meter outlives the routing and
- * changes of its limits, so that nobody gets a fresh start by a switch; it is also the ticket of every
- * request of its key, so nothing is made for a request.
+ * changes of its limits, so that nobody gets a fresh start by a switch; it is also the ticket of
+ * every request of its key, so nothing is made for a request.
  */
 
 import { nowMs } from '../base/clock.ts'

@@ -65,10 +65,10 @@ function featureSchema(feature: FeaturePlan): { schema: Json; required: boolean 
   const { type, categories, onMissing, onUnknown, value } = feature
   const format = type === 'integer' ? { format: 'int64' } : {}
   const known = type === 'string' && categories !== null ? categories : null
-  const isClosed = known !== null && onUnknown === 'ERROR' && known.length <= CATEGORIES_MAX
-  const values = isClosed && areDistinct(known) ? { enum: known } : {}
-  const open = known !== null && !isClosed ? { description: categoriesText(known) } : {}
-  const schema = { type, ...format, ...values, ...open }
+  const isClosed = onUnknown === 'ERROR' && known !== null && known.length <= CATEGORIES_MAX
+  const isEnum = isClosed && areDistinct(known)
+  const told = known === null ? {} : { description: categoriesText(known) }
+  const schema = { type, ...format, ...(isEnum ? { enum: known } : told) }
   if (onMissing === 'ERROR') return { schema, required: true }
   const isDefault = onMissing === 'IMPUTE' && value !== null && fits(value, schema)
   const filled = isDefault ? { default: value } : {}

@@ -3,8 +3,8 @@
  *
  * Heads are filled in where they stand, so that ordinary lines, one behind the other, are one piece
  * of memory to write. A body that a worker has parsed is JSON, but for two things: line ends
- * between its values, and bare NaN. The slab is searched for them as a whole, which costs next to nothing;
- * lines that must be looked at are made anew.
+ * between its values, and bare NaN. The slab is searched for them as a whole, which costs next to
+ * nothing; lines that must be looked at are made anew.
  *
  * What a caller has sent stands inside `request`, so no key of its own can pass for one of ours.
  */

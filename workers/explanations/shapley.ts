@@ -179,7 +179,7 @@ export class Shapley implements Estimate {
     }
   }
 
-  /** Made again from the seed by whoever goes on; those are kept that are asked for and not done. */
+  /** Made again from the seed by whoever goes on; what is asked for and not done is kept. */
   #walk(index: number): Walk {
     if (index === this.#latest.index) return this.#latest.walk
     const walk = this.#walks.get(index) ?? this.#newWalk(index)

@@ -229,9 +229,20 @@ function forged(task: RuntimeTask, opened: Opened, finished: Finished) {
   }
   return {
     kind: 'forged',
-    plan: { ...settled(plan, judged), worstBatchMs, warmUp: bodies, ...examplesPart(run) },
+    plan: {
+      ...settled(withArguments(plan, runtime), judged),
+      worstBatchMs,
+      warmUp: bodies,
+      ...examplesPart(run),
+    },
     report,
   } as const
+}
+
+/** What a function takes, for documents. */
+function withArguments(plan: RuntimePlan, { arguments: told }: Runtime): RuntimePlan {
+  if (told === undefined || plan.type !== 'PYTHON_FUNCTION') return plan
+  return { ...plan, python: { ...plan.python, arguments: told } }
 }
 
 function settled(plan: RuntimePlan, { batchable, maxRows }: Judged): RuntimePlan {

@@ -91,7 +91,7 @@ function percentileOf(
  * The share of a sample whose probability is at most `score`, in percent, rounded up, 1 to 100.
  * Between two quantiles the sample is taken to be spread evenly.
  */
-export function percentileIn(quantiles: readonly number[], score: number): number {
+function percentileIn(quantiles: readonly number[], score: number): number {
   const above = firstAbove(quantiles, score)
   if (above === 0) return 1
   const below = quantiles[above - 1] ?? 0

@@ -2,7 +2,7 @@
 
 import { nowMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
-import type { PythonEndpointPlan } from '../../core/bundle/plan.ts'
+import type { FunctionArgument, PythonEndpointPlan } from '../../core/bundle/plan.ts'
 import { Crew } from '../children/crew.ts'
 import type { Session } from '../children/member.ts'
 import { codeScorer } from '../explanations/code-scorer.ts'
@@ -41,9 +41,9 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
   const parts: Parts = { plan, context, enrich: enricher?.run ?? null, explainer }
   const warmUp = (session: Session<PythonCall, PythonReply>) =>
     warmChild(plan.warmUp, session, (call) => runner(parts, call))
-  let known: readonly FunctionArgument[] | null = null
-  const onArguments = (found: typeof known): void => {
-    known = found
+  const told: { arguments?: readonly FunctionArgument[] } = {}
+  const onArguments = (found: readonly FunctionArgument[] | null): void => {
+    if (found !== null) told.arguments = found
   }
   const crew = await Crew.start({
     subject: `endpoint ${plan.id}`,
@@ -62,7 +62,6 @@ export const openPython: OpenRuntime<PythonEndpointPlan> = async (plan, context)
     await enricher?.release()
   }
   const ask: RunCall = (call, deadlineMs) => crew.run(call, { deadlineMs })
-  const told = known === null ? {} : { arguments: known }
   const { program } = crew
   return { run: runner(parts, ask), release, program, ...told, ...scorerPart(plan, ask) }
 }

@@ -97,7 +97,7 @@ const MISTAKES: readonly [object, string][] = [
   [rule([{ feature: 'amount' }]), 'overrides[0].when[0]: a condition has one of equals, in, notIn'],
   [
     rule([{ feature: 'amount', equals: 1, max: 2 }]),
-    'overrides[0].when[0]: a condition has one of equals, in, notIn, missing, or min and max, not m',
+    'overrides[0].when[0]: a condition has one of equals, in, notIn, missing, or min and max',
   ],
   [rule([{ feature: 'amount', min: 2, max: 1 }]), 'overrides[0].when[0].min: min 2 is over max 1'],
   [

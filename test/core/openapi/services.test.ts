@@ -100,6 +100,8 @@ async function everyType(t: Test, client: Client, documents: Documents): Promise
   t.ok(schemas.LateEnrichedPredictionFeatures.properties.destination, 'which is asked by this')
   t.notOk('km' in schemas.LateEnrichedPredictionFeatures.properties)
   t.match(schemas.OrdersParameters.properties.since, { format: 'date' })
+  t.same(Object.keys(schemas.QuoteArguments.properties), ['kg', 'km', 'express'])
+  t.same(schemas.QuoteArguments.required, ['kg', 'km'], 'as the function is written')
   t.match(schemas.CustomerColumns.properties, { parcels: { type: ['integer', 'null'] } })
   const swagger = await documents.read('all', 'swagger')
   t.match(swaggerExample(swagger, 'lookupCustomer'), { data: { id: 'ada' } })
