@@ -28,8 +28,8 @@ export interface ExplainedBundle {
   open(endpoint?: number): Promise<Runtime>
 }
 
-function entriesOf(endpoints: readonly object[], files: Files) {
-  const manifest = JSON.stringify({ formatVersion: 1, endpoints })
+function entriesOf(endpoints: readonly object[], files: Files, tables: readonly object[] = []) {
+  const manifest = JSON.stringify({ formatVersion: 1, tables, endpoints })
   const entries = Object.entries(files).map(([name, data]) => ({ name, data }))
   return [{ name: 'service.json', data: manifest }, ...entries]
 }
@@ -37,10 +37,10 @@ function entriesOf(endpoints: readonly object[], files: Files) {
 export async function forgeBundle(
   t: Test,
   endpoints: readonly object[],
-  files: Files,
+  ...[files, tables]: [Files, (readonly object[])?]
 ): Promise<ExplainedBundle> {
   const settings = runtimes(t)
-  const run = await runForge(entriesOf(endpoints, files), { settings })
+  const run = await runForge(entriesOf(endpoints, files, tables), { settings })
   t.teardown(() => run.remove())
   const { verdict, directory } = run
   if (verdict?.kind !== 'forged') throw new Error(JSON.stringify(verdict))

@@ -164,6 +164,44 @@ t.test('three classes: the predicted one; ICE; many rows, each in its place', as
   t.notOk('explanations' in (off.answer?.['result'] ?? {}))
 })
 
+t.test(
+  'features that look-ups add are explained, keys that the model does not get are not',
+  async (t) => {
+    const endpoint = {
+      ...model,
+      id: 'enriched',
+      prediction: 'REGRESSION',
+      features: ['x0', 'x1'].map((name) => ({ name, type: 'number' })),
+      enrich: { lookups: [{ table: 'cities', columns: { rate: 'x1' } }], dump: true },
+      explanations: { background: 'rows.csv', enabled: true, nExplanations: 9 },
+      testQueries: [{ q: { features: { x0: 1, city: 'Ulm' } }, expect: { prediction: 6 } }],
+    }
+    const cities = { name: 'cities', file: 'c.csv', key: ['city'], columns: { rate: 'number' } }
+    const { open } = await forgeBundle(
+      t,
+      [endpoint],
+      {
+        'm.onnx': regressor(2),
+        'c.csv': 'city,rate\nUlm,5\nBonn,8\n',
+        'rows.csv': 'x0,x1\n1,2\n3,4\n',
+      },
+      [cities],
+    )
+    const runtime = await open()
+    const told = await askExplained(runtime, { features: { x0: 10, city: 'Bonn' } })
+    const { prediction, explanations, explanationBase, postEnrich } = told.answer?.['result'] ?? {}
+    t.equal(prediction, 18)
+    t.match(postEnrich, { x0: 10, x1: 8, city: 'Bonn' })
+    t.same(Object.keys(explanations), ['x0', 'x1'])
+    t.ok(isClose(explanations.x0, 8, 1e-6), 'beside a mean of 2')
+    t.ok(isClose(explanations.x1, 5, 1e-6), 'beside a mean of 3')
+    t.ok(isClose(explanationBase, 5, 1e-6))
+    const unknown = await askExplained(runtime, { features: { x0: 10, city: 'Rom' } })
+    t.equal(unknown.answer, null)
+    t.equal(unknown.code, 'ERR_LOOKUP_MISSING')
+  },
+)
+
 t.test('slices in any thread give what one thread gives at once', async (t) => {
   const { plan, directory } = await forgeBundle(t, [binary], {
     'm.onnx': classifier(FEATURES, 2),
