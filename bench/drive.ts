@@ -9,6 +9,7 @@
 
 import autocannon from 'autocannon'
 import { closedLoop } from './closed-loop.ts'
+import { Windows } from './latency.ts'
 import type { LoadAnswer, LoadOptions } from './load.ts'
 import { openLoop } from './open-loop.ts'
 import type { LoadOrder, LoadSample } from './sample.ts'
@@ -37,8 +38,11 @@ async function byOwnClient(order: LoadOrder): Promise<LoadSample> {
   const texts = (order.accepts ?? []).map((text) => Buffer.from(text))
   const accepted = texts.map(() => 0)
   let mismatches = 0
-  const onAnswer = ({ status, body }: LoadAnswer) => {
+  const windows = order.windowMs === undefined ? null : new Windows(order.windowMs)
+  const onAnswer = ({ status, body, intendedMs, answeredMs }: LoadAnswer) => {
     if (status !== 200) return
+    const us = (answeredMs - intendedMs) * 1_000
+    windows?.recordUs(performance.timeOrigin + intendedMs, us)
     const index = texts.findIndex((text) => body.includes(text))
     if (index >= 0) accepted[index] = (accepted[index] ?? 0) + 1
     else if (texts.length > 0) mismatches += 1
@@ -50,6 +54,7 @@ async function byOwnClient(order: LoadOrder): Promise<LoadSample> {
     connections,
     seconds,
     bodies: order.bodies ?? [order.body],
+    ...(order.paths === undefined ? {} : { paths: order.paths }),
     onAnswer,
   }
   const load =
@@ -58,12 +63,12 @@ async function byOwnClient(order: LoadOrder): Promise<LoadSample> {
       : closedLoop(options)
   stop = load.stop
   const result = await load.done
-  const { failed, non2xx, latencyUs } = result
+  const { failed, non2xx, unsent, latencyUs } = result
   return {
     tool: order.kind,
     completed: result.answered,
-    failures: failed + non2xx + mismatches,
-    failureKinds: { failed, non2xx, mismatches },
+    failures: failed + non2xx + mismatches + unsent,
+    failureKinds: { failed, non2xx, mismatches, unsent },
     seconds: result.seconds,
     perSecond: result.perSecond,
     p50Us: latencyUs.p50,
@@ -72,32 +77,38 @@ async function byOwnClient(order: LoadOrder): Promise<LoadSample> {
     latencyUs,
     lagUs: result.lagUs,
     reasons: result.reasons,
+    ...(windows === null ? {} : { windows: windows.list() }),
   }
 }
 
 /** Its latencies are whole milliseconds. Answers in flight at its end are no failures. */
 async function byAutocannon(order: LoadOrder): Promise<LoadSample> {
-  const { url, connections } = order
+  const { url, connections, bodies, paths } = order
+  const turns = Array.from({ length: Math.max(bodies?.length ?? 0, paths?.length ?? 0) })
+  const requests = turns.map((_, i) => ({
+    body: bodies?.[i % bodies.length] ?? order.body,
+    ...(paths === undefined ? {} : { path: paths[i % paths.length] ?? '/' }),
+  }))
   const result = await autocannon({
     url,
     connections,
     duration: order.seconds ?? 1,
     method: 'POST',
     headers: { 'content-type': 'application/json', ...order.headers },
-    ...(order.bodies === undefined
-      ? { body: order.body }
-      : { requests: order.bodies.map((body) => ({ body })) }),
+    ...(order.ratePerS === undefined ? {} : { overallRate: order.ratePerS }),
+    ...(requests.length === 0 ? { body: order.body } : { requests }),
   })
-  const { errors, timeouts, non2xx, mismatches, resets, requests } = result
-  const missing = Math.max(0, requests.sent - requests.total - connections)
+  const { errors, timeouts, non2xx, mismatches, resets } = result
+  const { sent, total } = result.requests
+  const missing = Math.max(0, sent - total - connections)
   const failureKinds = { errors, timeouts, non2xx, mismatches, resets, missing }
   return {
     tool: 'autocannon',
-    completed: requests.total,
+    completed: total,
     failures: Object.values(failureKinds).reduce((sum, count) => sum + count, 0),
     failureKinds,
     seconds: result.duration,
-    perSecond: requests.total / result.duration,
+    perSecond: total / result.duration,
     p50Us: result.latency.p50 * 1_000,
     p99Us: result.latency.p99 * 1_000,
   }

@@ -4,6 +4,7 @@
  */
 
 import { build } from 'hdr-histogram-js'
+import type { LoadWindow } from './sample.ts'
 
 const MAX_US = 60_000_000
 
@@ -32,6 +33,34 @@ export class Latency {
     const at = (percent: number) => this.#histogram.getValueAtPercentile(percent)
     const mean = Math.round(this.#histogram.mean)
     return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max: at(100), mean }
+  }
+}
+
+/** Latencies by when they belong to: one histogram for each window of time that has any. */
+export class Windows {
+  readonly #lengthMs: number
+  readonly #windows = new Map<number, { latency: Latency; answered: number }>()
+
+  constructor(lengthMs: number) {
+    this.#lengthMs = lengthMs
+  }
+
+  recordUs(atMs: number, us: number): void {
+    const index = Math.floor(atMs / this.#lengthMs)
+    const window = this.#windows.get(index) ?? { latency: new Latency(), answered: 0 }
+    this.#windows.set(index, window)
+    window.latency.recordUs(us)
+    window.answered += 1
+  }
+
+  /** In the order of time. */
+  list(): LoadWindow[] {
+    const sorted = [...this.#windows].sort(([one], [other]) => one - other)
+    return sorted.map(([index, { latency, answered }]) => ({
+      startMs: index * this.#lengthMs,
+      answered,
+      p99Us: latency.percentiles().p99,
+    }))
   }
 }
 

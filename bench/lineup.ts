@@ -4,13 +4,11 @@
  * compute is checked before each measurement, as for anybody else on the machine.
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { askFor, startConstant } from './constant.ts'
 import { benchBody, type NodeServer, predictUrl, startNode } from './node-server.ts'
-import { ROOT } from './paths.ts'
 import type { LoadOrder } from './sample.ts'
 import { type Server, startServer } from './servers.ts'
+import { descriptionOf, workloadOf } from './workloads/workloads.ts'
 
 export interface Lineup {
   readonly node: NodeServer
@@ -36,8 +34,9 @@ export async function startLineup(python: string): Promise<Lineup> {
   }
   try {
     const node = await keep(startNode(python))
-    const constant = await keep(startConstant(node))
-    const model = [join(ROOT, 'bench/models/small.onnx')]
+    const question = { url: predictUrl(node), headers: node.headers, body: benchBody() }
+    const constant = await keep(startConstant(question))
+    const model = [descriptionOf(workloadOf('mlp'))]
     const start = (name: string) =>
       keep(startServer({ name, script: `bench/peers/${name}.ts`, args: model }))
     const [fastify, inline] = [await start('fastify'), await start('inline')]
@@ -55,44 +54,9 @@ export async function startLineup(python: string): Promise<Lineup> {
 
 const NO_HEADERS = {}
 
-/** Headers that uWebSockets.js or the connection adds by itself. */
-const OWN_HEADERS = new Set(['content-length', 'date', 'uwebsockets', 'connection', 'keep-alive'])
-
-/** Gives the constant peer the bytes that the node itself answers. */
-async function startConstant(node: NodeServer): Promise<Server> {
-  const answer = await ask(node, node.headers)
-  const headers = [...answer.headers].filter(([name]) => !OWN_HEADERS.has(name))
-  const folder = mkdtempSync(join(tmpdir(), 'switchyard-bench-'))
-  const file = join(folder, 'answer.json')
-  const content = { headers: Object.fromEntries(headers), body: answer.text }
-  writeFileSync(file, JSON.stringify(content))
-  try {
-    const script = 'bench/peers/constant.ts'
-    const constant = await startServer({ name: 'constant', script, args: [file] })
-    const copy = await ask(constant, NO_HEADERS)
-    const names = ({ headers: found }: Reply) => [...found.keys()].sort().join()
-    if (copy.text === answer.text && names(copy) === names(answer)) return constant
-    await constant.stop()
-    throw new Error(`constant answers other bytes: ${names(copy)} for ${names(answer)}`)
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-}
-
-interface Reply {
-  readonly headers: Headers
-  readonly text: string
-}
-
-async function ask(server: Server, headers: Readonly<Record<string, string>>): Promise<Reply> {
-  const response = await fetch(predictUrl(server), {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...headers },
-    body: benchBody(),
-  })
-  const text = await response.text()
-  if (response.status !== 200) throw new Error(`${server.name}: ${response.status} ${text}`)
-  return { headers: response.headers, text }
+async function ask(server: Server, headers: Readonly<Record<string, string>>): Promise<string> {
+  const question = { url: predictUrl(server), headers, body: benchBody() }
+  return (await askFor(server.name, question)).text
 }
 
 interface Prediction {
@@ -118,7 +82,7 @@ async function compareAnswers(node: NodeServer, peers: readonly Server[]): Promi
 }
 
 async function answerOf(server: Server, headers: Readonly<Record<string, string>>) {
-  const { text } = await ask(server, headers)
+  const text = await ask(server, headers)
   const answer: { result: Prediction } = JSON.parse(text)
   const keys = [Object.keys(answer), Object.keys(answer.result)].flat().sort().join()
   return { text, keys, result: answer.result }

@@ -17,10 +17,12 @@ export interface LoadOptions {
   readonly headers?: Readonly<Record<string, string>>
   /** Sent in turn; a load with one body sends the same one always. */
   readonly bodies: readonly string[]
+  /** Asked in turn, each with the body whose turn it is; default: that of the URL. */
+  readonly paths?: readonly string[]
   readonly connections: number
   /** Null: until `stop()`. */
   readonly seconds: number | null
-  /** After the end of sending, how long answers are waited for. Default 5,000. */
+  /** Default SETTLE_MS. */
   readonly settleMs?: number
   /** Called for each answer, so that a test can attribute it. Times are of `nowMs()`. */
   readonly onAnswer?: (answer: LoadAnswer) => void
@@ -29,7 +31,7 @@ export interface LoadOptions {
 export interface LoadAnswer {
   readonly status: number
   readonly body: Buffer
-  /** Which of `bodies` was asked. */
+  /** Which of `bodies` was asked, or of `paths` where these are given. */
   readonly bodyIndex: number
   /** When it should have been sent; latency counts from here. */
   readonly intendedMs: number
@@ -42,6 +44,8 @@ export interface LoadReport {
   readonly answered: number
   /** Closed or broken connections, answers that never came. */
   readonly failed: number
+  /** Due, and never sent, because no connection became free in time. Of open loops only. */
+  readonly unsent: number
   readonly non2xx: number
   readonly statuses: Readonly<Record<string, number>>
   /** The first reasons of failures. */
@@ -58,6 +62,9 @@ export interface RunningLoad {
   readonly done: Promise<LoadReport>
   stop(): void
 }
+
+/** After the end of sending, how long answers are waited for. */
+export const SETTLE_MS = 5_000
 
 const REASONS_MAX = 10
 
@@ -79,7 +86,7 @@ export class Load {
   constructor(options: LoadOptions) {
     assert(options.bodies.length > 0, 'a load has at least one body')
     this.#options = options
-    this.#requests = options.bodies.map((body) => requestBytes(options, body))
+    this.#requests = requestsOf(options)
   }
 
   /** Opens all connections before anything is measured. */
@@ -109,17 +116,17 @@ export class Load {
   }
 
   /** Waits for what is in flight, closes, and reports. Nothing may be sent any more. */
-  async finish(): Promise<LoadReport> {
+  async finish(unsent = 0): Promise<LoadReport> {
     this.#endedMs = nowMs()
     if (this.#sent > this.#answered + this.#failed) await this.#idle()
     for (const connection of this.#connections) connection.close('no answer before the end')
     assert(this.#sent === this.#answered + this.#failed, 'every request is accounted for')
-    return this.#report()
+    return this.#report(unsent)
   }
 
   #idle(): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, this.#options.settleMs ?? 5_000)
+      const timer = setTimeout(resolve, this.#options.settleMs ?? SETTLE_MS)
       this.#onIdle = () => {
         clearTimeout(timer)
         resolve()
@@ -140,7 +147,7 @@ export class Load {
     this.#options.onAnswer?.({ status: outcome.status, body: outcome.body, ...at, answeredMs })
   }
 
-  #report(): LoadReport {
+  #report(unsent: number): LoadReport {
     const seconds = (this.#endedMs - this.#startedMs) / 1_000
     const good = [...this.#statuses].filter(([status]) => status >= 200 && status < 300)
     const goodCount = good.reduce((sum, [, count]) => sum + count, 0)
@@ -148,6 +155,7 @@ export class Load {
       sent: this.#sent,
       answered: this.#answered,
       failed: this.#failed,
+      unsent,
       non2xx: this.#answered - goodCount,
       statuses: Object.fromEntries(this.#statuses),
       reasons: this.#reasons,
@@ -159,8 +167,17 @@ export class Load {
   }
 }
 
-function requestBytes(options: LoadOptions, body: string): Buffer {
-  const url = new URL(options.url)
+function requestsOf(options: LoadOptions): Buffer[] {
+  const { bodies, paths } = options
+  if (paths === undefined) return bodies.map((body) => requestBytes(options, options.url, body))
+  return paths.map((path, i) => {
+    const url = new URL(path, options.url).href
+    return requestBytes(options, url, bodies[i % bodies.length] ?? '')
+  })
+}
+
+function requestBytes(options: LoadOptions, target: string, body: string): Buffer {
+  const url = new URL(target)
   const headers = {
     Host: url.host,
     'Content-Type': 'application/json',

@@ -40,8 +40,16 @@ function allProcesses(): ProcessStat[] {
   return names.map((name) => statOf(Number(name))).filter((stat) => stat !== null)
 }
 
-function treeOf(rootPid: number): ProcessStat[] {
-  const all = allProcesses()
+/** A process and all its descendants, as they are now. */
+export function treeOf(rootPid: number): ProcessStat[] {
+  return descendantsOf(rootPid, allProcesses())
+}
+
+/** A process, its children, and theirs. */
+export function descendantsOf<P extends { readonly pid: number; readonly parent: number }>(
+  rootPid: number,
+  all: readonly P[],
+): P[] {
   const wanted = new Set([rootPid])
   for (let size = 0; size !== wanted.size; ) {
     size = wanted.size
@@ -58,13 +66,27 @@ function systemValue(name: string, fallback: number): number {
   }
 }
 
+/** Of a process and all its descendants, in bytes. */
+export interface Memory {
+  /** Counts what processes share once for each of them. */
+  readonly rss: number
+  /** Counts what processes share once. */
+  readonly pss: number
+  /**
+   * What one process has written, so that nobody else can have it: without pages of files, which
+   * count as private or shared by how often they are mapped, and which the system can take back.
+   */
+  readonly own: number
+}
+
 export interface Machine {
   /** The resolution of CPU times; a measurement must last many of these. */
   readonly tickMs: number
   /** CPU seconds and resident bytes of a process and all its descendants. */
   usage(rootPid: number): { cpuS: number; rssBytes: number }
-  /** Waits up to ten seconds for an idle machine; false when it stays busy. */
-  becomesIdle(): Promise<boolean>
+  memory(rootPid: number): Memory
+  /** Waits up to ten seconds for an idle machine, or as said; false when it stays busy. */
+  becomesIdle(waitMs?: number): Promise<boolean>
   /**
    * Begins to watch; the returned function says whether, since then, nobody computed but the server
    * and this process with the children that it has seen end.
@@ -84,9 +106,35 @@ export function machine(): Machine {
       const rssPages = tree.reduce((sum, stat) => sum + stat.rssPages, 0)
       return { cpuS: cpuTicks / ticksPerS, rssBytes: rssPages * pageBytes }
     },
+    memory: (rootPid) => (process.platform === 'linux' ? memoryOf(rootPid) : NO_MEMORY),
     becomesIdle,
     watch: (serverPid) => (process.platform === 'linux' ? watch(serverPid) : () => false),
   }
+}
+
+const NO_MEMORY = { rss: Number.NaN, pss: Number.NaN, own: Number.NaN }
+
+function memoryOf(rootPid: number): Memory {
+  const texts = treeOf(rootPid).map(({ pid }) => rollupOf(pid))
+  const sum = (field: string) => texts.reduce((all, text) => all + kilobytesIn(text, field), 0)
+  return {
+    rss: sum('Rss') * 1_024,
+    pss: sum('Pss') * 1_024,
+    own: sum('Private_Dirty') * 1_024,
+  }
+}
+
+function rollupOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
+  } catch {
+    return '' // The process has ended meanwhile.
+  }
+}
+
+/** A field of the kernel's text, for example `Pss:   1234 kB`. */
+export function kilobytesIn(text: string, field: string): number {
+  return Number(new RegExp(`^${field}: *(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0)
 }
 
 function watch(serverPid: number): () => boolean {
@@ -107,9 +155,9 @@ function knownTicks(serverPid: number): number {
   return server + (own?.cpuTicks ?? 0) + (own?.endedChildrenTicks ?? 0)
 }
 
-async function becomesIdle(): Promise<boolean> {
+async function becomesIdle(waitMs = IDLE_WAIT_MS): Promise<boolean> {
   if (process.platform !== 'linux') return false
-  for (let waitedMs = 0; waitedMs < IDLE_WAIT_MS; waitedMs += IDLE_LOOK_MS) {
+  for (let waitedMs = 0; waitedMs < waitMs; waitedMs += IDLE_LOOK_MS) {
     if ((await busyShare()) <= FOREIGN_SHARE_MAX) return true
   }
   return false

@@ -34,15 +34,34 @@ export interface Measurement {
 export async function measure(cell: Cell, lineup: Lineup, machine: Machine): Promise<Measurement> {
   const { server, tool, connections, seconds } = cell
   const order = lineup.order(server, { kind: 'autocannon', connections, seconds })
-  const idleBefore = await machine.becomesIdle()
+  const observed = await observe(server, machine, () =>
+    tool === 'wrk' ? wrk(order) : drive(order).sample,
+  )
+  return { server: server.name, tool, connections, ...observed }
+}
+
+interface Observed {
+  readonly idle: boolean
+  readonly cpuUsPerRequest: number
+  readonly rssBytes: number
+  readonly sample: LoadSample
+}
+
+/** One load, and what the server and the rest of the machine did meanwhile. */
+export async function observe(
+  server: Server,
+  machine: Machine,
+  take: () => Promise<LoadSample>,
+  idleWaitMs?: number,
+): Promise<Observed> {
+  const idleBefore = await machine.becomesIdle(idleWaitMs)
   const isUndisturbed = machine.watch(server.pid)
   const before = machine.usage(server.pid)
-  const sample = tool === 'wrk' ? await wrk(order) : await drive(order).sample
+  const sample = await take()
   const after = machine.usage(server.pid)
   const idle = isUndisturbed() && idleBefore
   const cpuUsPerRequest = ((after.cpuS - before.cpuS) * 1e6) / sample.completed
-  const { rssBytes } = after
-  return { server: server.name, tool, connections, idle, cpuUsPerRequest, rssBytes, sample }
+  return { idle, cpuUsPerRequest, rssBytes: after.rssBytes, sample }
 }
 
 interface RateOptions {

@@ -10,7 +10,7 @@
 import { assert } from '../core/base/assert.ts'
 import { nowMs } from '../core/base/clock.ts'
 import type { Connection } from './connection.ts'
-import { Load, type LoadOptions, type LoadReport, type RunningLoad } from './load.ts'
+import { Load, type LoadOptions, type LoadReport, type RunningLoad, SETTLE_MS } from './load.ts'
 
 interface OpenLoopOptions extends LoadOptions {
   /** Requests per second that become due, evenly spaced. */
@@ -26,6 +26,7 @@ export function openLoop(options: OpenLoopOptions): RunningLoad {
   return { done: drive(options, () => stopped), stop }
 }
 
+/** What is still due at the end is sent too: left out, the worst latencies would be missing. */
 async function drive(options: OpenLoopOptions, isStopped: () => boolean): Promise<LoadReport> {
   const load = new Load(options)
   const free: Connection[] = [...(await load.open())]
@@ -33,6 +34,7 @@ async function drive(options: OpenLoopOptions, isStopped: () => boolean): Promis
   const periodMs = 1_000 / options.ratePerS
   const lengthMs = (options.seconds ?? Number.POSITIVE_INFINITY) * 1_000
   let next = 0
+  let endMs = Number.POSITIVE_INFINITY
   const sendDue = (untilMs: number) => {
     while (next * periodMs <= untilMs) {
       const connection = free.pop()
@@ -44,11 +46,16 @@ async function drive(options: OpenLoopOptions, isStopped: () => boolean): Promis
   await new Promise<void>((resolve) => {
     const turn = () => {
       const sinceMs = nowMs() - startMs
-      if (isStopped() || sinceMs >= lengthMs) return resolve()
-      sendDue(sinceMs)
+      if (endMs === Number.POSITIVE_INFINITY && (isStopped() || sinceMs >= lengthMs)) {
+        endMs = Math.min(sinceMs, lengthMs)
+      }
+      sendDue(Math.min(sinceMs, endMs))
+      const isLate = sinceMs > endMs + (options.settleMs ?? SETTLE_MS)
+      if (next * periodMs > endMs || isLate) return resolve()
       setImmediate(turn)
     }
     turn()
   })
-  return load.finish()
+  const due = Math.floor(endMs / periodMs) + 1
+  return load.finish(Math.max(0, due - next))
 }

@@ -3,18 +3,30 @@
  *
  * Absolute rates differ between machines by more than any two servers do, so the promises are
  * ratios of what one run measured. Loads run in processes of their own, servers too; rounds are
- * interleaved.
+ * interleaved. `--full` makes a report of all systems and workloads beside it.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { dirname, join } from 'node:path'
-import { codeOf, type Results, type Row, rowsOf } from './figures.ts'
+import { countingCost } from './counting.ts'
+import { programOf } from './environments.ts'
+import { type Results, rowsOf } from './figures.ts'
+import { runFull } from './full/run.ts'
 import { type Lineup, startLineup } from './lineup.ts'
 import { type Machine, machine } from './machine.ts'
 import { type Measurement, measure, measureRates, type Tool, warmUp } from './measure.ts'
-import { type BenchOptions, helpText, type Part, parseOptions } from './options.ts'
+import { type BenchOptions, FIGURE_PARTS, helpText, type Part, parseOptions } from './options.ts'
 import { ROOT } from './paths.ts'
+import { queryLogTrial } from './query-log.ts'
+import { codeOf, type Row } from './rows.ts'
+import { bigSwitchTrial } from './scale/big-switch.ts'
+import { coresText, coresTrial } from './scale/cores.ts'
+import type { ScaleResults } from './scale/figures.ts'
+import { growthTrial } from './scale/growth.ts'
+import { memoryTrial } from './scale/memory.ts'
+import { stopAllServers } from './servers.ts'
+import { setUp } from './setup.ts'
 import { figureTable, rateTables } from './table.ts'
 import { isInstalled } from './tools.ts'
 import { hopCost, switchUnderLoad, tailAtRate } from './trials.ts'
@@ -25,38 +37,68 @@ const GATED_CONNECTIONS = 64
 const ROUNDS = { gated: 5, other: 3, tail: 3 }
 const SWITCHES = 100
 
+stopOnSignal()
 try {
   const options = parseOptions(process.argv.slice(2))
   if (options.help) console.log(helpText())
-  else process.exitCode = await bench(options)
+  else if (options.setup) await setUp(options.python ?? 'python3')
+  else if (options.full) await full(options)
+  else process.exitCode = report(await figures(options), options)
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 2
 }
 
-async function bench(options: BenchOptions): Promise<number> {
+interface Measured {
+  readonly rows: readonly Row[]
+  readonly results: Results
+  /** Parts that failed. */
+  readonly lost: readonly Part[]
+}
+
+/** Measures what the table of figures rests on, and prints it. */
+async function figures(options: BenchOptions): Promise<Measured> {
   const system = machine()
-  const tools: Tool[] = isInstalled('wrk') ? ['autocannon', 'wrk'] : ['autocannon']
-  const lineup = await startLineup(options.python)
-  stopOnSignal(lineup)
+  const tools = toolsHere()
+  const python = options.python ?? programOf('fastapi', 'python') ?? 'python3'
+  const lineup = await startLineup(python)
   try {
     console.error('All servers give the same answer. Warming up.')
     await warmUp(lineup, options.quick ? 1 : 2)
-    const results = await measureAll({ lineup, system, tools, options })
+    const lost: Part[] = []
+    const results = await measureAll({ lineup, system, tools, options, python, lost })
     const rows = rowsOf(results)
     const tables = { tools, connections: connectionsOf(results.rates) }
     if (results.rates.length > 0) console.log(rateTables(results.rates, tables))
     console.log(`\n${figureTable(rows)}\n\n${footnote(system)}`)
-    return report(rows, results, options)
+    if (results.cores !== null) console.log(`\n${coresText(results.cores)}`)
+    return { rows, results, lost }
   } finally {
     await lineup.stop()
   }
 }
 
-/** Servers are no part of the terminal's job when this process is stopped alone. */
-function stopOnSignal(lineup: Lineup): void {
+async function full(options: BenchOptions): Promise<void> {
+  const [system, tools] = [machine(), toolsHere()]
+  const wantsRows = options.only.some((part) => FIGURE_PARTS.some((name) => name === part))
+  // The other numbers of connections have a part of their own in the report.
+  const shorter = { ...options, connections: [GATED_CONNECTIONS] }
+  await runFull({
+    machine: system,
+    tools,
+    options,
+    rows: async () => (wantsRows ? (await figures(shorter)).rows : []),
+  })
+}
+
+function toolsHere(): Tool[] {
+  return isInstalled('wrk') ? ['autocannon', 'wrk'] : ['autocannon']
+}
+
+/** Servers are no part of the terminal's job, and must not go on when this process is stopped. */
+function stopOnSignal(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => void lineup.stop().finally(() => process.exit(130)))
+    process.once(signal, () => void stopAllServers().finally(() => process.exit(130)))
   }
 }
 
@@ -65,25 +107,60 @@ interface Run {
   readonly system: Machine
   readonly tools: readonly Tool[]
   readonly options: BenchOptions
+  readonly python: string
+  /** Parts that failed. */
+  readonly lost: Part[]
+}
+
+/** A part that was asked for; null when it was not, or when it failed, which costs it alone. */
+async function part<R>(run: Run, name: Part, measure: () => Promise<R>): Promise<R | null> {
+  if (!run.options.only.includes(name)) return null
+  console.error(`Measuring: ${name}.`)
+  try {
+    return await measure()
+  } catch (error) {
+    console.error(`Without ${name}: ${error instanceof Error ? error.message : String(error)}`)
+    run.lost.push(name)
+    return null
+  }
 }
 
 async function measureAll(run: Run): Promise<Results> {
   const { lineup, system, tools, options } = run
   const { seconds } = options
-  const wants = (part: Part) => options.only.includes(part)
   const tool = tools.at(-1) ?? 'autocannon'
-  const rates = wants('rates') ? await measuredRates(run, tool) : []
+  const rates = (await part(run, 'rates', () => measuredRates(run, tool))) ?? []
   const trial = { rounds: ROUNDS.gated, seconds }
-  const hop = wants('hop') ? await hopCost(lineup, system, trial) : null
-  if (hop === null && wants('hop')) console.error('The hop is not measured: taskset is missing.')
-  const tail = wants('tail') ? await measuredTail(run, tool, rates) : null
-  const switches = wants('switches') ? await switchUnderLoad(lineup, system, SWITCHES) : null
-  const types = wants('types') ? await measuredTypes(run, tool) : null
-  return { lineup, tool, rates, hop, tail, switches, types }
+  const hop = await part(run, 'hop', () => hopCost(lineup, system, trial))
+  const tail = await part(run, 'tail', () => measuredTail(run, tool, rates))
+  const switches = await part(run, 'switches', () => switchUnderLoad(lineup, system, SWITCHES))
+  const types = await part(run, 'types', () => measuredTypes(run, tool))
+  const log = await part(run, 'log', () => measuredLog(run, tool))
+  const counting = await part(run, 'counting', async () => countingCost())
+  const cores = await part(run, 'cores', () => coresTrial(lineup, { seconds: 2 * seconds, tool }))
+  const scale = await measuredScale(run, tool)
+  return { lineup, tool, rates, hop, tail, switches, types, log, counting, cores, scale }
 }
 
-async function measuredTypes({ lineup, system, options }: Run, tool: Tool) {
-  const { seconds, python, quick } = options
+function measuredLog({ lineup, system, options }: Run, tool: Tool) {
+  const rounds = options.quick ? ROUNDS.other : ROUNDS.gated
+  const trial = { rounds, seconds: options.seconds, connections: GATED_CONNECTIONS, tool }
+  return queryLogTrial(lineup, system, trial)
+}
+
+/** With nodes of their own, after the others: they need the memory, and the rest is idle then. */
+async function measuredScale(run: Run, tool: Tool): Promise<ScaleResults> {
+  const { system, options } = run
+  const rounds = options.quick ? ROUNDS.other : ROUNDS.gated
+  const trial = { rounds, seconds: options.seconds, tool }
+  const bigSwitch = await part(run, 'big-switch', () => bigSwitchTrial(system, trial))
+  const memory = await part(run, 'memory', () => memoryTrial(system, options.quick ? 1 : 2))
+  const growth = await part(run, 'growth', () => growthTrial(system, trial))
+  return { bigSwitch, memory, growth }
+}
+
+async function measuredTypes({ lineup, system, options, python }: Run, tool: Tool) {
+  const { seconds, quick } = options
   const trial = { rounds: quick ? ROUNDS.other : ROUNDS.gated, seconds, python, tool }
   const types = await typesTrial(lineup, system, trial)
   if (types.lacking !== null) console.error(`Not all types are measured: ${types.lacking}`)
@@ -135,10 +212,11 @@ function footnote(system: Machine): string {
   ].join('\n')
 }
 
-function report(rows: readonly Row[], results: Results, options: BenchOptions): number {
+function report({ rows, results, lost }: Measured, options: BenchOptions): number {
   const code = codeOf(rows)
-  const exitCode = code === 'MISSED' ? 1 : 0
-  const { rates, hop, tail, switches, types, tool } = results
+  const judged = code === 'MISSED' ? 1 : 0
+  const exitCode = lost.length > 0 ? 2 : judged
+  const { lineup: _, tool, ...measured } = results
   const measuredOn = {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
@@ -151,10 +229,7 @@ function report(rows: readonly Row[], results: Results, options: BenchOptions): 
   const name = `${date.replace(/[:.]/g, '-')}.json`
   const file = options.json ?? join(ROOT, 'bench/results', name)
   mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(
-    file,
-    `${JSON.stringify({ ...content, rates, hop, tail, switches, types }, null, 2)}\n`,
-  )
+  writeFileSync(file, `${JSON.stringify({ ...content, ...measured }, null, 2)}\n`)
   console.log(`\n${code === 'NOISY' ? 'Noisy, not judged' : code}. Details: ${file}`)
   return exitCode
 }

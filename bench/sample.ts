@@ -12,13 +12,25 @@ export interface LoadOrder {
   readonly body: string
   /** Sent in turn, in place of `body`. */
   readonly bodies?: readonly string[]
+  /** Asked in turn, in place of that of the URL. */
+  readonly paths?: readonly string[]
   readonly connections: number
   /** Null: until the message `stop`. Not for autocannon. */
   readonly seconds: number | null
-  /** Open loop only. */
+  /** Open loop; autocannon then sends at this rate too. */
   readonly ratePerS?: number
+  /** Latencies by when requests were due, in windows of this length; clients of our own only. */
+  readonly windowMs?: number
   /** Texts of which each answer must contain one; answers are counted by them. */
   readonly accepts?: readonly string[]
+}
+
+/** The requests that were due in a part of the load. */
+export interface LoadWindow {
+  /** Milliseconds since the epoch. */
+  readonly startMs: number
+  readonly answered: number
+  readonly p99Us: number
 }
 
 export interface LoadSample {
@@ -38,4 +50,5 @@ export interface LoadSample {
   readonly latencyUs?: Percentiles
   readonly lagUs?: Percentiles
   readonly reasons?: readonly string[]
+  readonly windows?: readonly LoadWindow[]
 }

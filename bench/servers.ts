@@ -1,24 +1,36 @@
 /**
  * Servers under test as child processes. Each says on stdout that it is ready, as the node does:
- * one line of JSON with its URL.
+ * one line of JSON with its URL; those that cannot are asked until they answer.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { compiled, ROOT } from './paths.ts'
+
+/** All that have not ended: whoever ends this program early must end them, they outlive it. */
+const running = new Set<ChildProcess>()
+
+/** Ends every server that was started here, whoever holds it. */
+export async function stopAllServers(): Promise<void> {
+  await Promise.all([...running].map(stopped))
+}
 
 const READY_MS = 60_000
 const STOP_MS = 20_000
 
 interface ServerOptions {
   readonly name: string
-  /** Source path of the program, for example `bench/peers/fastify.ts`. */
-  readonly script: string
+  /** Source path of the program, as `bench/peers/fastify.ts`; null: `interpreter` is it. */
+  readonly script: string | null
   readonly args?: readonly string[]
   /** Runs the script; default: Node, which is given its compiled counterpart. */
   readonly interpreter?: string
   readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+  /** For programs that print no such line: where it will listen, and whether it answers there. */
+  readonly listens?: { readonly url: string; answers(): Promise<boolean> }
 }
 
 export interface Server {
@@ -37,23 +49,29 @@ interface ReadyLine {
 }
 
 export async function startServer(options: ServerOptions): Promise<Server> {
-  const { interpreter, script, args = [] } = options
-  const program = interpreter ?? process.execPath
-  const file = interpreter === undefined ? compiled(script) : join(ROOT, script)
-  const child = spawn(program, [file, ...args], {
+  const { name, listens, cwd = ROOT } = options
+  const [program = '', ...args] = commandOf(options)
+  // A group of its own, so that what a server has started can be ended with it.
+  const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NODE_ENV: 'production', ...options.env },
+    env: { ...process.env, NODE_ENV: 'production', PYTHONDONTWRITEBYTECODE: '1', ...options.env },
+    cwd,
+    detached: true,
   })
+  running.add(child)
   const tail = keepTail(child)
   try {
-    const ready = await readyLine(child)
-    const { name } = options
-    const { url, adminUrl = null } = ready
+    const { url, adminUrl = null } = await readiness(child, listens)
     return { name, pid: child.pid ?? 0, url, adminUrl, stop: () => stopped(child) }
   } catch (error) {
     await stopped(child)
-    throw new Error(`${options.name} did not start: ${String(error)}\n${tail.join('\n')}`)
+    throw new Error(`${name} did not start: ${String(error)}\n${tail.join('\n')}`)
   }
+}
+
+function commandOf({ script, interpreter, args = [] }: ServerOptions): string[] {
+  if (interpreter === undefined) return [process.execPath, compiled(script ?? ''), ...args]
+  return script === null ? [interpreter, ...args] : [interpreter, join(ROOT, script), ...args]
 }
 
 /** The last lines that a server wrote to stderr: what to show when it does not start. */
@@ -67,23 +85,59 @@ function keepTail(child: ChildProcess): string[] {
   return lines
 }
 
-function readyLine(child: ChildProcess): Promise<ReadyLine> {
+async function readiness(
+  child: ChildProcess,
+  listens: ServerOptions['listens'],
+): Promise<Omit<ReadyLine, 'event'>> {
   const timer = setTimeout(() => child.kill('SIGKILL'), READY_MS)
-  return new Promise<ReadyLine>((resolve, reject) => {
+  const ended = new Promise<never>((_resolve, reject) => {
     child.once('error', reject)
     child.once('exit', (code) => reject(new Error(`ended with code ${code} before it was ready`)))
+  })
+  const ready = listens === undefined ? readyLine(child) : answering(child, listens)
+  return Promise.race([ready, ended]).finally(() => clearTimeout(timer))
+}
+
+function readyLine(child: ChildProcess): Promise<ReadyLine> {
+  return new Promise((resolve) => {
     if (child.stdout === null) return
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (line.startsWith('{"event":"ready"')) resolve(JSON.parse(line))
     })
-  }).finally(() => clearTimeout(timer))
+  })
+}
+
+async function answering(
+  child: ChildProcess,
+  { url, answers }: NonNullable<ServerOptions['listens']>,
+): Promise<{ url: string }> {
+  child.stdout?.resume()
+  while (hasNotEnded(child) && !(await answers().catch(() => false))) await sleep(200)
+  return { url }
+}
+
+function hasNotEnded(child: ChildProcess): boolean {
+  return child.exitCode === null && child.signalCode === null
 }
 
 async function stopped(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
-  child.kill('SIGTERM')
-  await ended
-  clearTimeout(timer)
+  if (hasNotEnded(child)) {
+    const ended = new Promise((resolve) => child.once('exit', resolve))
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+    child.kill('SIGTERM')
+    child.kill('SIGCONT') // One that was stopped by a signal could not end.
+    await ended
+    clearTimeout(timer)
+  }
+  if (running.delete(child)) endGroup(child.pid)
+}
+
+/** Some servers leave processes behind when they end. */
+function endGroup(pid: number | undefined): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // Nobody is left.
+  }
 }

@@ -3,8 +3,9 @@
  * columns for each load tool side by side; then the figures that were promised.
  */
 
-import { type CellKey, cellsOf, type Row } from './figures.ts'
+import { type CellKey, cellsOf } from './figures.ts'
 import { figuresOf, type Measurement, pairedRatio, type Tool } from './measure.ts'
+import type { Row } from './rows.ts'
 
 const SERVERS = ['constant', 'fastify', 'node'] as const
 

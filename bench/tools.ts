@@ -48,6 +48,11 @@ function sampleOf(child: ChildProcess): Promise<LoadSample> {
   })
 }
 
+/** As many requests as the server takes, by either tool. */
+export function takeRate(tool: 'autocannon' | 'wrk', order: LoadOrder): Promise<LoadSample> {
+  return tool === 'wrk' ? wrk(order) : drive({ ...order, kind: 'autocannon' }).sample
+}
+
 /** What wrk prints at its end through this script; it has no JSON of its own. */
 const WRK_REPORT = `
 done = function(summary, latency, requests)
@@ -62,7 +67,11 @@ end
 const WRK_TURNS = `
 local requests, turn = {}, 0
 init = function(args)
-  for i, body in ipairs(bodies) do requests[i] = wrk.format(nil, nil, nil, body) end
+  local count = math.max(#bodies, #paths)
+  for i = 0, count - 1 do
+    local path = #paths > 0 and paths[i % #paths + 1] or nil
+    requests[i + 1] = wrk.format(nil, path, nil, bodies[i % #bodies + 1])
+  end
 end
 request = function()
   turn = turn % #requests + 1
@@ -78,7 +87,9 @@ function wrkScript(order: LoadOrder): string {
     ([name, value]) => `wrk.headers[ ${quoted(name)} ] = ${quoted(value)}`,
   )
   const bodies = (order.bodies ?? [order.body]).map(quoted).join(',\n')
-  const all = ['wrk.method = "POST"', `local bodies = {\n${bodies}\n}`, ...lines]
+  const paths = (order.paths ?? []).map(quoted).join(',\n')
+  const tables = [`local bodies = {\n${bodies}\n}`, `local paths = {\n${paths}\n}`]
+  const all = ['wrk.method = "POST"', ...tables, ...lines]
   return [...all, WRK_TURNS, WRK_REPORT].join('\n')
 }
 
@@ -89,7 +100,8 @@ export async function wrk(order: LoadOrder): Promise<LoadSample> {
   writeFileSync(script, wrkScript(order))
   const { connections, seconds } = order
   try {
-    const flags = ['-t1', `-c${connections}`, `-d${Math.max(1, Math.round(seconds ?? 1))}s`]
+    const length = Math.max(1, Math.round(seconds ?? 1))
+    const flags = ['-t1', `-c${connections}`, `-d${length}s`, '--timeout', '30s']
     const { stdout } = await run('wrk', [...flags, '--latency', '-s', script, order.url])
     return wrkSample(stdout)
   } finally {

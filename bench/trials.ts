@@ -64,7 +64,10 @@ export async function hopCost(
   machine: Machine,
   { rounds, seconds }: TrialOptions,
 ): Promise<Compared | null> {
-  if (!isInstalled('taskset')) return null
+  if (!isInstalled('taskset')) {
+    console.error('The hop is not measured: taskset is missing.')
+    return null
+  }
   return compare([lineup.inline, lineup.node], machine, rounds, (server) => {
     const order = lineup.order(server, { kind: 'closed', connections: 1, seconds })
     return drive(order, CLIENT_CORE).sample

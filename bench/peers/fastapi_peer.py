@@ -37,6 +37,8 @@ async def predict(query: Query):
 
 # Bound here, so that the port is known before uvicorn says anything.
 listener = socket.socket()
+# uvicorn sets it on sockets of its own making only; without it answers wait for acknowledgements.
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 listener.bind(('127.0.0.1', 0))
 listener.listen(1024)
 url = f'http://127.0.0.1:{listener.getsockname()[1]}'

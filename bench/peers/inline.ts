@@ -2,7 +2,7 @@
  * Peer: uWebSockets.js with onnxruntime-node on its main thread. The shortest way from a request to
  * a prediction, so the node's time beyond it at one connection is the price of its hop to a thread.
  *
- *   node dist/bench/peers/inline.js <model.onnx>
+ *   node dist/bench/peers/inline.js DESCRIPTION
  */
 
 import {
@@ -14,8 +14,8 @@ import {
 import { openPredict } from './model.ts'
 import { announce, PREDICT_PATH } from './ready.ts'
 
-const [, , path = ''] = process.argv
-const predict = await openPredict(path)
+const [, , description = ''] = process.argv
+const predict = await openPredict(description)
 
 async function answer(response: HttpResponse, body: string, isGone: () => boolean): Promise<void> {
   const text = JSON.stringify(await predict(JSON.parse(body)))

@@ -8,3 +8,6 @@ export function announce(port: number): void {
  * The one path that all servers of the benchmark answer, so that requests are equal to the byte.
  */
 export const PREDICT_PATH = '/public/api/v1/bench/predict/predict'
+
+/** What the node takes by default, for the peers that are told. */
+export const BODY_BYTES_MAX = 8 * 1024 * 1024

@@ -3,9 +3,11 @@
 arrival <- function(sent, days = 1) {
   day <- as.Date(sent, optional = TRUE)
   if (is.na(day)) stop("sent must be a date such as 2026-11-27")
-  while (days > 0) {
-    day <- day + 1
-    if (as.POSIXlt(day)$wday %in% 1:5) days <- days - 1
+  # Callers send anything: a loop that waits for the right day would go on for ever after 1e400.
+  if (!isTRUE(days <= 366)) stop("days must be a number, at most 366")
+  if (days > 0) {
+    ahead <- day + seq_len(2 * ceiling(days) + 5)
+    day <- ahead[as.POSIXlt(ahead)$wday %in% 1:5][ceiling(days)]
   }
   list(arrives = day, weekday = as.POSIXlt(day)$wday)
 }
