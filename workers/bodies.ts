@@ -20,18 +20,23 @@ export type Parsed =
 
 /** One entry per body. */
 export function parseBodies(bytes: Uint8Array, ends: Uint32Array): Parsed[] {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const ascii = isAscii(buffer)
+  const parse = bodyParser(bytes)
   const parsed = new Array<Parsed>(ends.length)
   let start = 0
   for (let i = 0; i < ends.length; i++) {
     const end = ends[i] ?? start
-    parsed[i] = ascii
-      ? parseText(buffer.toString('latin1', start, end))
-      : parseBody(buffer.subarray(start, end))
+    parsed[i] = parse(start, end)
     start = end
   }
   return parsed
+}
+
+/** Reads any body of a batch. */
+export function bodyParser(bytes: Uint8Array): (start: number, end: number) => Parsed {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return isAscii(buffer)
+    ? (start, end) => parseText(buffer.toString('latin1', start, end))
+    : (start, end) => parseBody(buffer.subarray(start, end))
 }
 
 /** A body that is not UTF-8 fails alone. */

@@ -7,8 +7,18 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { ErrorCode, Fault } from '../core/base/errors.ts'
 import type { KnownIssuer } from '../core/bundle/check-authorization.ts'
+import type { StdPredictionEndpoint } from '../core/bundle/endpoint-schemas.ts'
 import type { PoolKind, Verb } from '../core/bundle/kinds.ts'
-import type { ForgeReport, GenerationPlan } from '../core/bundle/plan.ts'
+import type { ManifestFeature } from '../core/bundle/manifest-features.ts'
+import type {
+  ColumnType,
+  EndpointPlan,
+  ForgeReport,
+  GenerationPlan,
+  OnnxEndpointPlan,
+  PredictionKind,
+  TablePlan,
+} from '../core/bundle/plan.ts'
 import type { RuntimeSettings } from '../core/config/runtimes.ts'
 
 /** `workerData` of every thread of a pool. */
@@ -21,6 +31,8 @@ export interface WorkerSetup {
   /** Which endpoints of the plan this thread runs: see poolOf(). */
   readonly pool: PoolKind
   readonly settings: RuntimeSettings
+  /** By key of a compiled form: what its threads share; absent: each is on its own. */
+  readonly checked?: Readonly<Record<string, SharedArrayBuffer>>
 }
 
 /** One task of a thread. `load` is the first; `release` the last, when no lease is left. */
@@ -49,6 +61,8 @@ export interface BatchJob {
   readonly split?: true
   /** 1 where it is settled which generation answers: sent on once, never twice. Absent: nowhere. */
   readonly settled?: Uint8Array
+  /** The bytes of its one request are nowhere else: they come back when it is sent on. */
+  readonly lent?: true
   /** `explain` only, of its one request: what the reroute or the slice before left. */
   readonly state?: unknown
 }
@@ -91,8 +105,20 @@ export interface RowFailure {
   readonly status?: number
 }
 
+export interface LoadNote {
+  readonly level: 'info' | 'warn' | 'error'
+  readonly fields: Readonly<Record<string, unknown>>
+  readonly text: string
+}
+
 export type WorkerOutcome =
-  | { readonly kind: 'loaded'; readonly thread: number; readonly loadMs: number }
+  | {
+      readonly kind: 'loaded'
+      readonly thread: number
+      readonly loadMs: number
+      /** What happened on the way, for the log; absent: nothing. */
+      readonly notes?: readonly LoadNote[]
+    }
   | { readonly kind: 'released' }
   | {
       readonly kind: 'answers'
@@ -104,6 +130,8 @@ export type WorkerOutcome =
       readonly failures: readonly RowFailure[] | null
       readonly raw?: readonly RawAnswer[]
       readonly reroutes?: readonly Reroute[]
+      /** Of a lent body that is sent on. */
+      readonly returned?: Uint8Array
       readonly executeUs: number
     }
   /** `explain` only: a slice is done and others may have the thread; the next job gets `state`. */
@@ -116,7 +144,8 @@ export interface ForgeRequest {
   readonly archive: string
   /** Absolute path of an empty directory to unpack into; workers' model files end up here too. */
   readonly directory: string
-  readonly serviceId: string
+  /** Null: the one that the manifest names; for a check of a bundle before it is uploaded. */
+  readonly serviceId: string | null
   /** `?generationId=`, else null. */
   readonly generationId: string | null
   /** The upload's file name, the last resort for the generation id; null when unknown. */
@@ -126,6 +155,11 @@ export interface ForgeRequest {
   readonly settings: RuntimeSettings
   /** Token issuers that the bundle may refer to; absent: any. */
   readonly issuers?: readonly KnownIssuer[]
+  /**
+   * Endpoints that want what only their node has, a connection or an interpreter, are left out and
+   * told of; else they refuse the bundle.
+   */
+  readonly withoutNode?: true
 }
 
 /** `environment` (pip at work) and `tables` may take minutes, so each has its own time. */
@@ -160,6 +194,8 @@ export type ForgeMessage =
       readonly contentSha256: string
       readonly plan: GenerationPlan
       readonly report: ForgeReport
+      /** What `withoutNode` has left out; such a plan is not to be served. Absent: nothing. */
+      readonly untried?: readonly Fault[]
     }
   | {
       readonly kind: 'refused'
@@ -167,3 +203,164 @@ export type ForgeMessage =
       readonly detail: string
       readonly faults: readonly Fault[]
     }
+
+/**
+ * The one message that a draft child is sent (IPC): a question about a file that nobody has tried
+ * yet, whose answer becomes a part of a manifest. All paths are absolute.
+ */
+export type DraftRequest =
+  | {
+      readonly kind: 'model'
+      readonly model: string
+      /** What its author has said already. */
+      readonly endpoint: StdPredictionEndpoint
+      readonly sample: DraftSample | null
+      /** An empty directory. */
+      readonly scratch: string
+    }
+  /** CSV, Parquet, or a JSON array of objects. */
+  | { readonly kind: 'columns'; readonly file: string }
+  | {
+      readonly kind: 'code'
+      readonly language: 'python' | 'r'
+      readonly file: string
+      readonly settings: RuntimeSettings
+    }
+  | {
+      readonly kind: 'statement'
+      readonly query: string
+      readonly dialect: 'duckdb' | 'postgresql' | 'mysql'
+    }
+  | DraftSampleRequest
+
+export interface DraftSample {
+  readonly file: string
+  /** Column that is no feature; null: all are. */
+  readonly target: string | null
+}
+
+/** What percentiles and explanations of a prediction are compared with. */
+export interface DraftSampleRequest {
+  readonly kind: 'sample'
+  readonly sample: DraftSample
+  /** As it was forged in `directory`. */
+  readonly endpoint: EndpointPlan
+  readonly directory: string
+  readonly settings: RuntimeSettings
+  /** New file for the rows of the background sample. */
+  readonly background: string
+}
+
+export type Draft = ModelDraft | ColumnsDraft | CodeDraft | StatementDraft | SampleDraft
+
+export interface ModelDraft {
+  readonly kind: 'model'
+  /** The model and its external weights, relative to its folder. */
+  readonly files: readonly string[]
+  readonly prediction: PredictionKind
+  /** Null: the model does not tell them. */
+  readonly classes: readonly string[] | null
+  /** Null: whole tensors, or too many to list. */
+  readonly features: readonly ManifestFeature[] | null
+  /** A row that it has answered; null: none is known. */
+  readonly row: Readonly<Record<string, unknown>> | null
+  /** Place of that row in the sample; null: it was made up. */
+  readonly rowOf: string | null
+  /** Sentences for the author. */
+  readonly notes: readonly string[]
+}
+
+export interface ColumnsDraft {
+  readonly kind: 'columns'
+  readonly columns: readonly ColumnDraft[]
+  /** The first row; empty where there is none. */
+  readonly first: Readonly<Record<string, string | number | boolean | null>>
+}
+
+export interface ColumnDraft {
+  readonly name: string
+  /** Null: no type of ours. */
+  readonly type: ColumnType | null
+  /** In the order of their first row; null: more than are worth listing, or not looked at. */
+  readonly values: readonly string[] | null
+}
+
+export interface CodeDraft {
+  readonly kind: 'code'
+  readonly functions: readonly FunctionDraft[]
+  /** Python only: those with a method `predict`. */
+  readonly classes: readonly { readonly name: string; readonly bases: readonly string[] }[]
+}
+
+export interface FunctionDraft {
+  readonly name: string
+  readonly arguments: readonly ArgumentDraft[]
+  /** It takes arguments of any name. */
+  readonly open: boolean
+}
+
+export interface ArgumentDraft {
+  readonly name: string
+  readonly optional: boolean
+  /** Of a default that can be said in JSON; else absent. */
+  readonly value?: unknown
+}
+
+export interface StatementDraft {
+  readonly kind: 'statement'
+  /** One for each `?`: the column that it is compared with; null: not known. */
+  readonly parameters: readonly (string | null)[]
+}
+
+export interface SampleDraft {
+  readonly kind: 'sample'
+  readonly rows: number
+  /** Rows that the model leaves out by rule of the manifest. */
+  readonly ignored: number
+  /** Quantiles of the probability of the second class; null: it has no such thing. */
+  readonly percentiles: readonly number[] | null
+  readonly backgroundRows: number
+  /** Columns of the sample that are no features. */
+  readonly unused: readonly string[]
+}
+
+export type DraftMessage =
+  | { readonly kind: 'progress'; readonly label: string; readonly done: number | null }
+  | { readonly kind: 'drafted'; readonly draft: Draft }
+  | { readonly kind: 'refused'; readonly code: ErrorCode; readonly reasons: readonly string[] }
+
+/** The one message that a compiling child is sent: make this model's compiled form. */
+export interface CompileRequest {
+  /** Absolute path of the unpacked generation. */
+  readonly directory: string
+  /** Relative to it. */
+  readonly model: string
+  /** As the plan has it: what is not as it was imported is not compiled. */
+  readonly sha256: string
+  /** Those that run the model; their test queries are run as proof. */
+  readonly endpoints: readonly OnnxEndpointPlan[]
+  readonly tables: readonly TablePlan[]
+  /** Absolute path of the folder of all forms; this one is made as `key` in it. */
+  readonly folder: string
+  readonly key: string
+  /** Most that the form may take on the disk. */
+  readonly bytesMax: number
+  /** Fewer weights in the data file are not worth it. */
+  readonly weightBytesMin: number
+  readonly settings: RuntimeSettings
+}
+
+/** What a compiling child does, for who wants to know at what it has ended. */
+export type CompileStep = 'running the original' | 'writing' | 'loading' | 'comparing' | 'keeping'
+
+export type CompileMessage =
+  | { readonly kind: 'step'; readonly step: CompileStep }
+  | {
+      readonly kind: 'compiled'
+      readonly bytes: number
+      readonly runs: number
+      readonly durationMs: number
+      readonly peakMemoryBytes: number
+    }
+  /** The original is to serve; `lasting`: another try would end in the same. */
+  | { readonly kind: 'original'; readonly reason: string; readonly lasting: boolean }

@@ -37,6 +37,8 @@ export interface RuntimeContext {
   readonly directory: string
   readonly tables: readonly TablePlan[]
   readonly settings: RuntimeSettings
+  /** See WorkerSetup; absent: the thread is on its own. */
+  readonly checked?: Readonly<Record<string, SharedArrayBuffer>>
   /** Starts child processes; null in threads of the cpu pool. */
   readonly children: ChildHost | null
   /** Children that an endpoint keeps ready to take the place of a lost one; 0 in the forge. */

@@ -6,16 +6,19 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { RuntimeStatus, ToSpawner } from '../core/children/spec.ts'
 import type { ChildHost } from './children/child-host.ts'
-import type { WorkerSetup } from './protocol.ts'
+import type { LoadNote, WorkerSetup } from './protocol.ts'
 import type { RuntimeContext } from './runtime.ts'
 
 /** Statuses change with every call; so often they are told. */
 const TELL_EVERY_MS = 250
 /** A lost child is replaced without a wait for a start. */
 const SPARES = 1
+const NOTES_MAX = 100
 
 export interface Surroundings {
   readonly context: RuntimeContext
+  /** What was to be logged, where that has no way of its own. */
+  readonly notes: readonly LoadNote[]
   /** Tells at once what has not been told yet. */
   flush(): void
   /** When all runtimes are released. */
@@ -27,8 +30,13 @@ export async function surroundingsOf(
   port: MessagePort | null,
 ): Promise<Surroundings> {
   if (port === null) {
-    const context = { ...contextOf(setup), children: null, report: () => {}, log: () => {} }
-    return { context, flush: () => {}, close: async () => {} }
+    const notes: LoadNote[] = []
+    const log: RuntimeContext['log'] = (level, fields, text) => {
+      // Nobody collects what is said after the load.
+      if (notes.length < NOTES_MAX) notes.push({ level, fields, text })
+    }
+    const context = { ...contextOf(setup), children: null, report: () => {}, log }
+    return { context, notes, flush: () => {}, close: async () => {} }
   }
   const { portHost } = await import('./children/port-host.ts')
   const host = await portHost(port, setup.settings)
@@ -36,12 +44,14 @@ export async function surroundingsOf(
 }
 
 function contextOf(setup: WorkerSetup): Omit<RuntimeContext, 'children' | 'report' | 'log'> {
-  const { serviceId, generationId, directory, plan, settings } = setup
-  return { serviceId, generationId, directory, tables: plan.tables ?? [], settings, spares: SPARES }
+  const { serviceId, generationId, directory, plan, settings, checked = {} } = setup
+  const place = { serviceId, generationId, directory, tables: plan.tables ?? [] }
+  return { ...place, settings, checked, spares: SPARES }
 }
 
 class Portal implements Surroundings {
   readonly context: RuntimeContext
+  readonly notes = []
   readonly #port: MessagePort
   readonly #host: ChildHost
   readonly #statuses = new Map<string, RuntimeStatus>()

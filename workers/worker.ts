@@ -45,8 +45,11 @@ function failureCode(task: WorkerTask): ErrorCode {
 /** The second load of a thread that has loaded already costs nothing. */
 async function load(port: MessagePort | null): Promise<WorkerOutcome> {
   const startMs = nowMs()
+  const isFirst = loaded === null
   loaded ??= await open(port)
-  return { kind: 'loaded', thread: threadId, loadMs: nowMs() - startMs }
+  const { notes } = loaded.surroundings
+  const told = isFirst && notes.length > 0 ? { notes } : {}
+  return { kind: 'loaded', thread: threadId, loadMs: nowMs() - startMs, ...told }
 }
 
 async function open(port: MessagePort | null): Promise<Loaded> {

@@ -2,7 +2,7 @@
  * A lane: the bounded queue of one endpoint and verb in one pool.
  *
  * Requests wait here while the threads are busy; the next free thread takes all of them, up to
- * batchMax, so batches are as large as the load makes them and nobody waits for a batch to fill.
+ * batchMax, so nobody waits for a batch to fill. Several share them where that is worth it.
  */
 
 import type {
@@ -17,12 +17,17 @@ import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type { Verb } from '../bundle/kinds.ts'
+import type { CostModel } from '../bundle/plan.ts'
+import { BatchCost } from './batch-cost.ts'
 import { Fifo } from './fifo.ts'
+import type { LaneLog, LaneObserver } from './lane-listeners.ts'
+import { isStatus } from './status.ts'
 
 /** A serial lane gets as many requests at once as fit into this time. */
 const SLICE_US = 5_000
 /** Closed entries that a queue may hold beside the open ones before it is cleaned. */
 const CLOSED_MAX = 64
+const REFUSED = new AppError('ERR_BUDGET_FULL')
 /** Of nearly all requests. */
 const NOTHING = Object.freeze({})
 
@@ -104,22 +109,6 @@ export interface BatchRunner {
   run(job: BatchJob): Promise<WorkerOutcome>
 }
 
-/** Told of every answer and batch; the metrics of one endpoint. */
-export interface LaneObserver {
-  answered(status: number, totalUs: number): void
-  queuedBatch(waitUs: Uint32Array): void
-  batch(requests: number, executeUs: number): void
-}
-
-/** Is told of every answer of a lane whose service logs its queries. */
-export interface LaneLog {
-  /**
-   * Called before the request leaves, while it still holds its body. Must not throw, and copies
-   * what it keeps.
-   */
-  record(pending: Pending, status: number, answer: string | Uint8Array | AppError): void
-}
-
 export type Whereto = Lane | AppError
 
 export interface LaneOptions {
@@ -131,6 +120,8 @@ export interface LaneOptions {
   readonly verb: Verb
   /** Most requests of one batch. */
   readonly batchMax: number
+  /** Of its batches, before any has run here. */
+  readonly cost: CostModel
   /** Its requests run one after the other, so a batch is kept short in time instead. */
   readonly serial: boolean
   readonly requestsMax: number
@@ -148,8 +139,11 @@ export interface LaneOptions {
    * not of what merely waits when the process ends.
    */
   readonly witnessed: boolean
+  /** Its threads give a body back that must go on elsewhere, so a large one need not be copied. */
+  readonly borrows: boolean
   /** Each request brings along its headers, path and query: the endpoint looks at them. */
   readonly wantsRequest: boolean
+  /** The first; see Lane.runner. */
   readonly runner: BatchRunner
   readonly observer: LaneObserver
   /** Called when a request leaves for good, answered or not: the lease on the pool ends. */
@@ -166,6 +160,8 @@ export interface LaneOptions {
 
 export class Lane {
   readonly options: LaneOptions
+  /** Replaced when the generation comes into memory, and when it goes. */
+  runner: BatchRunner
   readonly #waiting = new Fifo<Pending>()
   /** Every request without an answer, oldest first, waiting or running: for deadlines. */
   readonly #unanswered = new Fifo<Pending>()
@@ -178,6 +174,7 @@ export class Lane {
   /** Kept by the scheduler: batches that run, and since when nothing runs or waits; 0: it does. */
   runs = 0
   restingSinceMs = 0
+  readonly #cost: BatchCost
   /** Moving average of one request's thread time; a guess of one whole slice until it is known. */
   #requestUs = SLICE_US
   /** Kept by the scheduler: whether the lane is in its list of lanes with deadlines to watch. */
@@ -191,6 +188,8 @@ export class Lane {
 
   constructor(options: LaneOptions) {
     this.options = options
+    this.runner = options.runner
+    this.#cost = new BatchCost(options.cost)
   }
 
   /** Requests that wait for a thread and for whose answer somebody waits. */
@@ -259,11 +258,10 @@ export class Lane {
     return pending
   }
 
-  /** The next batch: dead rows are dropped here, the last moment before they cost a thread. */
-  take(): Pending[] {
+  /** For one of the free threads: dead rows are dropped at the last moment before they cost it. */
+  take(freeThreads = 1): Pending[] {
     const batch: Pending[] = []
-    const { batchMax, serial } = this.options
-    const limit = serial ? Math.min(batchMax, Math.max(1, SLICE_US / this.#requestUs)) : batchMax
+    const limit = this.#limit(freeThreads)
     while (batch.length < limit) {
       const pending = this.#waiting.shift()
       if (pending === undefined) break
@@ -276,16 +274,24 @@ export class Lane {
     return batch
   }
 
-  /** Learns from a batch that has run. */
-  ran(requests: number, executeUs: number): void {
-    this.#requestUs += (executeUs / requests - this.#requestUs) / 4
+  #limit(freeThreads: number): number {
+    const { batchMax, serial } = this.options
+    const most = serial ? Math.min(batchMax, Math.max(1, SLICE_US / this.#requestUs)) : batchMax
+    if (freeThreads <= 1) return most
+    const part = Math.max(Math.ceil(this.#waitingCount / freeThreads), this.#cost.worth)
+    return Math.min(most, part)
+  }
+
+  /** Learns from a batch that has run, what it took in all and of that in its thread. */
+  ran(requests: number, usedUs: number, executeUs: number | null): void {
+    this.#requestUs += (usedUs / requests - this.#requestUs) / 4
+    if (executeUs !== null) this.#cost.ran(requests, executeUs)
   }
 
   answer(pending: Pending, json: string | Uint8Array): void {
     if (pending.wanted) {
       pending.caller.replyJson(json)
-      if (this.log !== null) this.log.record(pending, 200, json)
-      this.options.observer.answered(200, (nowMs() - pending.arrivedMs) * 1000)
+      this.#answered(pending, 200, json)
     }
     this.settle(pending)
   }
@@ -299,8 +305,7 @@ export class Lane {
     }
     if (pending.wanted) {
       pending.caller.replyRaw(raw)
-      if (this.log !== null) this.log.record(pending, status, raw.body)
-      this.options.observer.answered(status, (nowMs() - pending.arrivedMs) * 1000)
+      this.#answered(pending, status, raw.body)
     }
     this.settle(pending)
   }
@@ -308,10 +313,19 @@ export class Lane {
   fail(pending: Pending, error: AppError): void {
     if (pending.wanted) {
       pending.caller.replyError(error)
-      if (this.log !== null) this.log.record(pending, error.status, error)
-      this.options.observer.answered(error.status, (nowMs() - pending.arrivedMs) * 1000)
+      this.#answered(pending, error.status, error)
     }
     this.settle(pending)
+  }
+
+  #answered(pending: Pending, status: number, answer: string | Uint8Array | AppError): void {
+    // Of a large answer, where too many wait for their readers, the caller has made a failure.
+    if (status < 400 && (pending.caller.requestId ?? null) !== null) {
+      this.#answered(pending, REFUSED.status, REFUSED)
+      return
+    }
+    if (this.log !== null) this.log.record(pending, status, answer)
+    this.options.observer.answered(status, (nowMs() - pending.arrivedMs) * 1000)
   }
 
   /** The request is answered or its caller has gone; once for each. */
@@ -379,15 +393,6 @@ export class Lane {
 
   /** Behind one old request thousands may be answered or gone; they must not pile up. */
   #clean(queue: Fifo<Pending>, openCount: number): void {
-    if (queue.size > 2 * openCount + CLOSED_MAX) queue.keep(isOpen)
+    if (queue.size > 2 * openCount + CLOSED_MAX) queue.keep(({ open }) => open)
   }
-}
-
-/** What code of a bundle gives for a status may be anything. */
-export function isStatus(status: number, least: 200 | 400): boolean {
-  return Number.isInteger(status) && status >= least && status <= 599
-}
-
-function isOpen(pending: Pending): boolean {
-  return pending.open
 }

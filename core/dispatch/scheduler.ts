@@ -17,7 +17,8 @@ import type { Logger } from '../base/logger.ts'
 import type { Verb } from '../bundle/kinds.ts'
 import { LIMITS } from '../config/limits.ts'
 import { packBatch } from './batch.ts'
-import { type BatchRunner, isStatus, type Lane, type Pending, type Whereto } from './lane.ts'
+import type { BatchRunner, Lane, Pending, Whereto } from './lane.ts'
+import { isStatus } from './status.ts'
 
 const TICK_MS = 5
 const QUANTUM_US = 5_000
@@ -98,7 +99,7 @@ export class Scheduler {
     while (this.#permits > 0) {
       const lane = this.#next()
       if (lane === null) return
-      const batch = lane.take()
+      const batch = lane.take(Math.min(this.#permits, lane.runner.freeThreads))
       this.#forgetIfEmpty(lane)
       if (batch.length > 0) void this.#run(lane, batch)
     }
@@ -173,15 +174,15 @@ export class Scheduler {
     const { witness } = this.#options
     const outcome =
       witness === null || !lane.options.witnessed
-        ? await runSafely(lane.options.runner, job)
+        ? await runSafely(lane.runner, job)
         : await runNoted(witness, lane, job)
-    this.#finish(run)
+    this.#finish(run, outcome)
     // The next batch goes out before these answers are written: its thread need not wait for them.
     if (this.#ready.length > 0 || this.#readyForIo.length > 0) this.#turn()
     this.#deliver(run, outcome, waitUs)
   }
 
-  #finish(run: Run): void {
+  #finish(run: Run, outcome: WorkerOutcome): void {
     this.#running.delete(run)
     if (run.holdsPermit) this.#permits += 1
     assert(this.#permits <= this.#options.permits, 'no permit comes back twice')
@@ -191,7 +192,7 @@ export class Scheduler {
     const usedUs = (endMs - run.startMs) * 1000
     this.#othersUs = lane.options.verb === 'explain' ? 0 : this.#othersUs + usedUs
     lane.creditUs = Math.max(lane.creditUs - usedUs, -DEBT_MAX_US)
-    lane.ran(run.batch.length, usedUs)
+    lane.ran(run.batch.length, usedUs, outcome.kind === 'answers' ? outcome.executeUs : null)
     lane.runs -= 1
     if (lane.runs === 0 && lane.waiting === 0) lane.restingSinceMs = endMs
   }
@@ -213,6 +214,8 @@ export class Scheduler {
     if (batch[0]?.slices === 0) lane.options.observer.queuedBatch(waitUs)
     lane.options.observer.batch(batch.length, outcome.executeUs)
     if (outcome.reroutes !== undefined) {
+      const [first] = batch
+      if (outcome.returned !== undefined && first?.open === true) first.body = outcome.returned
       for (const reroute of outcome.reroutes) this.#sendOn(lane, batch[reroute.index], reroute)
     }
     if (outcome.failures !== null) {
@@ -345,8 +348,8 @@ export function pick(lanes: readonly Lane[]): Lane | null {
 
 /** A thread is free for it; of what runs in slices, one request at a time. */
 function isAble(lane: Lane): boolean {
-  const { runner, verb } = lane.options
-  return runner.freeThreads > 0 && (verb !== 'explain' || lane.runs === 0)
+  const { verb } = lane.options
+  return lane.runner.freeThreads > 0 && (verb !== 'explain' || lane.runs === 0)
 }
 
 async function runSafely(runner: BatchRunner, job: BatchJob): Promise<WorkerOutcome> {
@@ -361,7 +364,7 @@ async function runSafely(runner: BatchRunner, job: BatchJob): Promise<WorkerOutc
 async function runNoted(witness: RunWitness, lane: Lane, job: BatchJob): Promise<WorkerOutcome> {
   const record = witness.enter(lane.options.subject)
   try {
-    return await runSafely(lane.options.runner, job)
+    return await runSafely(lane.runner, job)
   } finally {
     witness.leave(record)
   }

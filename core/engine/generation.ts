@@ -1,100 +1,75 @@
 /**
- * One generation in a serving process, from its load to its end.
+ * One generation in a serving process, from the moment it is known to its end.
  *
- *   loading ──> warm <──> active ──> draining ──> closed
- *      └──────────┴──────────┴──────────┴──> failed
+ *   cold <──> loading ──> warm <──> active ──> draining ──> closed
+ *     └──────────┴──────────┴──────────┴──> failed
  *
- * A request takes a lease when it is routed here; a draining generation closes at zero leases.
+ * A request takes a lease when it is routed here; a draining generation closes at zero leases. One
+ * that has been cold answers while it loads: its requests wait in the lanes. Of one that nobody has
+ * asked yet there is little more than its name and the text of its plan.
  */
 
-import type { Reroute } from '../../workers/protocol.ts'
-import type { Issuers, TokenGate } from '../auth/issuers.ts'
+import type { TokenGate } from '../auth/issuers.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { refKey } from '../base/ids.ts'
-import type { Logger } from '../base/logger.ts'
-import { type PoolKind, type Verb, verbsOf } from '../bundle/kinds.ts'
-import type { EndpointPlan } from '../bundle/plan.ts'
-import type {
-  DesiredGeneration,
-  GenerationState,
-  ObservedGeneration,
-  StoppedEndpoint,
-} from '../channel/messages.ts'
-import type { Spawner } from '../children/spawner.ts'
+import type { PoolKind, Verb } from '../bundle/kinds.ts'
+import { readPlan } from '../bundle/late-plan.ts'
+import type { GenerationPlan } from '../bundle/plan.ts'
+import type { DesiredGeneration, GenerationState, ObservedGeneration } from '../channel/messages.ts'
 import type { RuntimeStatus } from '../children/spec.ts'
-import type { RuntimeSettings } from '../config/runtimes.ts'
-import { type BatchRunner, Lane, type Pending, type Whereto } from '../dispatch/lane.ts'
-import type { Scheduler } from '../dispatch/scheduler.ts'
-import type { Recorder } from '../metrics/recorder.ts'
-import { laneShape } from './lane-shape.ts'
+import type { Lane } from '../dispatch/lane.ts'
+import { type Door, doorOf } from './door.ts'
+import type { Birth, GenerationDeps } from './generation-deps.ts'
+import { Lanes, type LanesHost, type StoppedCauses } from './lanes.ts'
 import { Pools } from './pools.ts'
-import type { Origin } from './reroute.ts'
 
 const NEXT: Readonly<Record<GenerationState, readonly GenerationState[]>> = {
+  cold: ['loading', 'draining', 'failed'],
   loading: ['warm', 'failed', 'draining'],
-  warm: ['active', 'draining', 'failed'],
-  active: ['warm', 'draining', 'failed'],
+  warm: ['active', 'cold', 'draining', 'failed'],
+  active: ['warm', 'cold', 'draining', 'failed'],
   draining: ['closed', 'failed'],
   closed: [],
   failed: ['draining'],
 }
 
-/** What a generation needs from its process. */
-export interface GenerationDeps {
-  readonly scheduler: Scheduler
-  readonly recorder: Recorder
-  readonly logger: Logger
-  readonly defaultThreads: number
-  readonly threadsMax: number
-  readonly settings: RuntimeSettings
-  /** Whose tokens open generations that ask for one. */
-  readonly issuers: Issuers
-  /** Starts the children of all generations. */
-  readonly spawner: Spawner
-  /**
-   * Hung runs by "service/generation/endpoint", since the process started. They outlive the
-   * Generation that had them: a count that fell when a failed one is loaded again would hide the
-   * next hang from control.
-   */
-  readonly hangs: Map<string, number>
-  /** Something that control should know has changed. */
-  readonly onChange: () => void
-  /** Finds the lane that is to answer a request instead. */
-  readonly whereTo: (from: Origin, reroute: Reroute, pending: Pending) => Whereto | Promise<Whereto>
-}
-
-/** Endpoints that must not be run, and what their runs do. */
-export type StoppedCauses = ReadonlyMap<string, StoppedEndpoint['cause']>
-
-const REFUSALS = { hangs: 'ERR_ENDPOINT_HANGS', crashes: 'ERR_ENDPOINT_CRASHES' } as const
-
-/** Only the verbs that the endpoint's type has. */
-type EndpointLanes = Readonly<Partial<Record<Verb, Lane>>>
+const NEEDED: Birth = { state: 'loading', isOpen: false }
+const NOTHING_STOPPED: StoppedCauses = new Map()
+const NO_LANES: ReadonlyMap<string, readonly Lane[]> = new Map()
 
 export class Generation {
-  readonly desired: DesiredGeneration
-  /** Judges tokens; null where keys, or nothing, are asked for. */
-  readonly token: TokenGate | null
+  /** How it is to be held may change, what it is may not. */
+  desired: DesiredGeneration
   readonly #deps: GenerationDeps
-  readonly #lanes = new Map<string, EndpointLanes>()
-  readonly #keys: ReadonlySet<string>
-  #stopped: StoppedCauses = new Map()
-  #state: GenerationState = 'loading'
-  #reason: string | null = null
+  /** Made when they are needed first, like the door. */
+  #lanes: Lanes | null = null
+  #door: Door | null = null
+  #stopped = NOTHING_STOPPED
+  #state: GenerationState
+  #reason: string | null
+  /** It takes requests, whether or not it is loaded. */
+  #isOpen: boolean
+  /** Set by requests, and taken back by whoever asks for it. */
+  #isUsed = false
   #pools: Pools | null = null
   #loadMs: number | null = null
+  /** Monotonic clock: when it came into memory, and when a request was seen in it. */
+  loadedMs = 0
+  usedMs = Number.NEGATIVE_INFINITY
+  /** The lower, the sooner it makes room: the time of its last use, or what stands for it. */
+  rank = 0
   #leases = 0
   #whenIdle: (() => void) | null = null
   #drained: Promise<void> | null = null
 
-  constructor(desired: DesiredGeneration, deps: GenerationDeps) {
+  constructor(desired: DesiredGeneration, deps: GenerationDeps, birth: Birth = NEEDED) {
     this.desired = desired
     this.#deps = deps
-    this.#keys = new Set(desired.plan.authorization.keys.map((key) => key.sha256))
-    const { token } = desired.plan.authorization
-    this.token = token === undefined ? null : deps.issuers.gateOf(token)
+    this.#state = birth.state
+    this.#isOpen = birth.isOpen
+    this.#reason = birth.before ?? null
   }
 
   get state(): GenerationState {
@@ -105,62 +80,145 @@ export class Generation {
     return this.#reason
   }
 
+  get plan(): GenerationPlan {
+    return readPlan(this.desired.plan)
+  }
+
   get isPublic(): boolean {
-    return this.desired.plan.authorization.method === 'PUBLIC'
+    return (this.#door ?? this.#openDoor()).isPublic
   }
 
   /** Keys that travel in the bundle, by digest. */
   accepts(digest: string): boolean {
-    return this.#keys.has(digest)
+    return (this.#door ?? this.#openDoor()).digests.has(digest)
   }
 
-  get endpointIds(): readonly string[] {
-    return this.desired.plan.endpoints.map((endpoint) => endpoint.id)
+  get token(): TokenGate | null {
+    return (this.#door ?? this.#openDoor()).token
   }
 
-  /** Ready to answer; a lane of a generation in this state always exists. */
+  #openDoor(): Door {
+    this.#door = doorOf(this.plan, this.#deps.issuers)
+    return this.#door
+  }
+
+  /** Takes requests. */
   get serves(): boolean {
+    return this.#isOpen
+  }
+
+  /** All its threads are there. */
+  get isLoaded(): boolean {
     return this.#state === 'warm' || this.#state === 'active'
   }
 
-  readonly lane = (endpointId: string, verb: Verb): Lane | null =>
-    this.#lanes.get(endpointId)?.[verb] ?? null
+  get leases(): number {
+    return this.#leases
+  }
 
-  /** Those of one endpoint; none before it has loaded. */
-  readonly lanes = (endpointId: string): readonly Lane[] =>
-    Object.values(this.#lanes.get(endpointId) ?? {})
+  /** Of `isLoaded`: none of its runs is so old that nobody knows when it ends. */
+  get canEnd(): boolean {
+    return (this.#pools?.lostThreads ?? 0) === 0
+  }
+
+  lane(endpointId: string, verb: Verb): Lane | null {
+    return (this.#lanes ?? this.#openLanes()).get(endpointId, verb)
+  }
+
+  /** All that there are by now, by endpoint. */
+  get lanes(): ReadonlyMap<string, readonly Lane[]> {
+    return this.#lanes?.byEndpoint() ?? NO_LANES
+  }
+
+  #openLanes(): Lanes {
+    const { scheduler, recorder, onLanes } = this.#deps
+    const { desired, plan } = this
+    const lanes = new Lanes({ desired, plan, scheduler, recorder, host: this.#lanesHost() })
+    this.#lanes = lanes
+    lanes.stopEndpoints(this.#stopped)
+    if (this.#state === 'failed') lanes.down(this.#reason ?? 'it has failed')
+    onLanes(this)
+    return lanes
+  }
+
+  /** Nobody asks it any more: what was only there for callers goes. */
+  forgetLanes(): void {
+    assert(this.#leases === 0, 'nobody waits in lanes that go')
+    const { serviceId, generationId } = this.desired
+    this.#deps.recorder.forget(serviceId, generationId)
+    this.#lanes = null
+  }
+
+  /** Notes the time when a request was here since the last call. */
+  seeUse(): void {
+    const isUsed = this.#isUsed || this.#leases > 0
+    this.#isUsed = false
+    if (!isUsed) return
+    this.usedMs = nowMs()
+    this.rank = this.usedMs
+  }
+
+  /** A cold one shows that it is about to be loaded: control must know before load() begins. */
+  announceLoad(): void {
+    if (this.#state === 'cold') this.moveTo('loading')
+  }
 
   /** Loads all threads; never throws: a failure is a state with a reason. */
   async load(): Promise<void> {
+    const isAwaited = this.#state === 'draining' && this.#leases > 0
     // Dropped while it waited for its turn: there is nothing to load any more.
-    if (this.#state !== 'loading') return this.#settleIfIdle()
+    if (this.#state !== 'loading' && !isAwaited) return this.#settleIfIdle()
     const { damaged } = this.desired
     const startMs = nowMs()
     try {
       if (damaged !== undefined) throw new AppError('ERR_LOAD_FAILED', damaged)
-      const pools = await this.#startPools()
+      const { plan } = this
+      const pools = await this.#startPools(plan)
       this.#pools = pools
-      this.#loadMs = nowMs() - startMs
-      this.#makeLanes(pools)
+      this.loadedMs = nowMs()
+      this.#loadMs = this.loadedMs - startMs
+      this.#reason = null
+      const lanes = this.#lanes ?? this.#openLanes()
+      lanes.begin(plan, pools)
       // Dropped while it loaded: drain() waits for this.
-      if (this.#state === 'loading') this.moveTo('warm')
+      if (this.#state === 'loading') {
+        const wasOpen = this.#isOpen
+        this.#isOpen = true
+        this.moveTo('warm')
+        if (!wasOpen) this.#deps.onRoutes()
+      }
     } catch (error) {
-      this.#fail(messageOf(error))
+      this.fail(messageOf(error))
     }
     this.#settleIfIdle()
   }
 
-  #startPools(): Promise<Pools> {
-    const { serviceId, generationId, directory, plan } = this.desired
+  /** Out of memory, and still known: what comes waits until it is loaded again. */
+  async chill(): Promise<void> {
+    const pools = this.#pools
+    this.#pools = null
+    this.#lanes?.pause()
+    this.#isUsed = false
+    this.#loadMs = null
+    this.moveTo('cold')
+    await pools?.close()
+  }
+
+  #startPools(plan: GenerationPlan): Promise<Pools> {
+    const { serviceId, generationId, directory } = this.desired
     const { settings, spawner, logger, scheduler, defaultThreads, threadsMax } = this.#deps
+    const checked = this.#deps.checkedForms.of(plan)
     return Pools.start({
-      setup: { serviceId, generationId, directory, plan, settings },
+      setup: { serviceId, generationId, directory, plan, settings, checked },
       threads: Math.min(plan.threads ?? defaultThreads, threadsMax),
       spawner,
       logger,
       onThread: () => scheduler.threadIsFree(),
-      onStatus: () => this.#deps.onChange(),
-      onDown: (reason) => this.#fail(reason),
+      onStatus: () => this.#deps.onChange(this),
+      onDown: (reason) => {
+        // Of threads that are on their way out nobody needs to know.
+        if (this.#state !== 'cold') this.fail(reason)
+      },
     })
   }
 
@@ -170,14 +228,20 @@ export class Generation {
     this.#state = next
     const { serviceId, generationId } = this.desired
     this.#deps.logger.info({ serviceId, generationId, state: next }, 'generation')
-    this.#deps.onChange()
+    this.#deps.onChange(this)
   }
 
   takeLease(): void {
     this.#leases += 1
+    if (!this.#isUsed) this.#beginUse()
   }
 
-  readonly endLease = (): void => {
+  #beginUse(): void {
+    this.#isUsed = true
+    if (this.#state === 'cold') this.#deps.onNeeded(this)
+  }
+
+  endLease(): void {
     this.#leases -= 1
     assert(this.#leases >= 0, 'no lease ends twice')
     if (this.#leases === 0) this.#settleIfIdle()
@@ -191,6 +255,7 @@ export class Generation {
 
   async #drain(): Promise<void> {
     const loading = this.#state === 'loading'
+    this.#isOpen = false
     this.moveTo('draining')
     if (loading || this.#leases > 0) {
       await new Promise<void>((resolve) => {
@@ -204,7 +269,6 @@ export class Generation {
   }
 
   observe(): ObservedGeneration {
-    const lanes = [...this.#lanes.values()].flatMap((verbs) => Object.values(verbs))
     return {
       serviceId: this.desired.serviceId,
       generationId: this.desired.generationId,
@@ -213,9 +277,9 @@ export class Generation {
       threads: this.#pools?.threads ?? 0,
       threadsLost: this.#pools?.lostThreads ?? 0,
       loadMs: this.#loadMs,
-      queued: lanes.reduce((sum, lane) => sum + lane.waiting, 0),
+      queued: this.#lanes?.all().reduce((sum, lane) => sum + lane.waiting, 0) ?? 0,
       running: this.#leases,
-      stoppedEndpoints: this.endpointIds.filter((endpointId) => this.#stopped.has(endpointId)),
+      stoppedEndpoints: this.#observeStopped(),
       hangs: this.#observeHangs(),
       runtimes: this.#statuses(),
     }
@@ -223,7 +287,8 @@ export class Generation {
 
   #statuses(): readonly RuntimeStatus[] {
     const statuses = this.#pools?.statuses ?? []
-    return this.token === null ? statuses : [...statuses, this.token.status()]
+    const { token } = this
+    return token === null ? statuses : [...statuses, token.status()]
   }
 
   /**
@@ -232,9 +297,12 @@ export class Generation {
    */
   stopEndpoints(stopped: StoppedCauses): void {
     this.#stopped = stopped
-    // Lanes whose pool is down stay as they are: nothing could run there.
-    if (this.#reason !== null) return
-    for (const [endpointId, verbs] of this.#lanes) this.#stopOrResume(endpointId, verbs)
+    this.#lanes?.stopEndpoints(stopped)
+  }
+
+  /** How many of its endpoints are stopped. */
+  get stops(): number {
+    return this.#stopped.size
   }
 
   /** A run of this endpoint is so old that its thread counts as lost. */
@@ -246,13 +314,21 @@ export class Generation {
     hangs.set(subject, count)
     const { serviceId, generationId } = this.desired
     logger.error({ serviceId, generationId, endpointId, hangs: count }, 'a run hangs')
-    onChange()
+    onChange(this)
+  }
+
+  #observeStopped(): string[] {
+    if (this.stops === 0) return []
+    const ids = this.plan.endpoints.map(({ id }) => id)
+    return ids.filter((id) => this.#stopped.has(id))
   }
 
   #observeHangs(): Readonly<Record<string, number>> {
-    const counts = this.endpointIds.flatMap((endpointId) => {
-      const count = this.#deps.hangs.get(this.#subject(endpointId))
-      return count === undefined ? [] : [[endpointId, count] as const]
+    const { hangs } = this.#deps
+    if (hangs.size === 0) return {}
+    const counts = this.plan.endpoints.flatMap(({ id }) => {
+      const count = hangs.get(this.#subject(id))
+      return count === undefined ? [] : [[id, count] as const]
     })
     return Object.fromEntries(counts)
   }
@@ -263,26 +339,17 @@ export class Generation {
 
   #hangEnded(pool: PoolKind): void {
     this.#pools?.threadIsBack(pool)
-    this.#deps.onChange()
+    this.#deps.onChange(this)
   }
 
-  #stopOrResume(endpointId: string, verbs: EndpointLanes): void {
-    const cause = this.#stopped.get(endpointId)
-    for (const lane of Object.values(verbs)) {
-      if (cause === undefined) lane.resume()
-      else this.#deps.scheduler.stopLane(lane, new AppError(REFUSALS[cause], lane.options.name))
-    }
-  }
-
-  #fail(reason: string): void {
+  fail(reason: string): void {
     if (this.#state === 'closed') return
     this.#reason = reason
-    for (const verbs of this.#lanes.values()) {
-      for (const lane of Object.values(verbs)) {
-        this.#deps.scheduler.stopLane(lane, new AppError('ERR_POOL_DOWN', reason))
-      }
-    }
-    if (this.#state !== 'draining') this.moveTo('failed')
+    this.#isOpen = false
+    this.#lanes?.down(reason)
+    if (this.#state === 'draining') return
+    this.moveTo('failed')
+    this.#deps.onRoutes()
   }
 
   #settleIfIdle(): void {
@@ -291,46 +358,14 @@ export class Generation {
     this.#whenIdle = null
   }
 
-  #makeLanes(pools: Pools): void {
-    for (const [index, plan] of this.desired.plan.endpoints.entries()) {
-      const pool = pools.kindOf(plan)
-      const runner = pools.runnerOf(plan)
-      const lanes = verbsOf(plan).map(
-        (verb) => [verb, this.#makeLane({ plan, index, pool, runner }, verb)] as const,
-      )
-      this.#lanes.set(plan.id, Object.fromEntries(lanes))
+  #lanesHost(): LanesHost {
+    return {
+      endLease: () => this.endLease(),
+      takeLease: () => this.takeLease(),
+      whereTo: (endpointId, verb, reroute, pending) =>
+        this.#deps.whereTo({ generation: this, endpointId, verb }, reroute, pending),
+      hangs: (endpointId, pool) => this.#hangs(endpointId, pool),
+      hangEnded: (pool) => this.#hangEnded(pool),
     }
-    this.stopEndpoints(this.#stopped)
   }
-
-  #makeLane({ plan, index, pool, runner }: Placed, verb: Verb): Lane {
-    const { serviceId, generationId } = this.desired
-    const subject = this.#subject(plan.id)
-    return new Lane({
-      name: `${subject} (${verb})`,
-      subject,
-      endpoint: index,
-      verb,
-      ...laneShape(plan, verb, pool),
-      requestsMax: plan.queue.maxRequests,
-      bytesMax: plan.queue.maxBytes,
-      timeoutMs: plan.timeoutMs,
-      runner,
-      observer: this.#deps.recorder.endpoint(serviceId, generationId, plan.id),
-      onSettled: this.endLease,
-      onSentHere: () => this.takeLease(),
-      whereTo: (reroute, pending) =>
-        this.#deps.whereTo({ generation: this, endpointId: plan.id, verb }, reroute, pending),
-      onHang: () => this.#hangs(plan.id, pool),
-      onHangEnded: () => this.#hangEnded(pool),
-    })
-  }
-}
-
-/** An endpoint and where it runs. */
-interface Placed {
-  readonly plan: EndpointPlan
-  readonly index: number
-  readonly pool: PoolKind
-  readonly runner: BatchRunner
 }

@@ -10,17 +10,22 @@ const WORST_BATCHES = 10
 /** What waits ends its runs by itself, at their deadline and a grace; later, something is wrong. */
 const IO_GRACE_MS = 5_000
 
+/** Of an older plan, and of requests that are more than a row. */
+const UNKNOWN = { fixedUs: 0, perRowUs: 0 }
+
 type LaneShape = Pick<
   LaneOptions,
-  'serial' | 'batchMax' | 'legalMs' | 'permit' | 'witnessed' | 'wantsRequest'
+  'serial' | 'batchMax' | 'cost' | 'legalMs' | 'permit' | 'witnessed' | 'borrows' | 'wantsRequest'
 >
 
 export function laneShape(plan: EndpointPlan, verb: Verb, pool: PoolKind): LaneShape {
   return {
     ...batching(plan, verb, pool),
+    cost: (verb === 'single' ? plan.cost : undefined) ?? UNKNOWN,
     legalMs: legalMs(plan, verb, pool),
     permit: pool === 'cpu',
     witnessed: isNative(plan, pool),
+    borrows: plan.type === 'STD_PREDICTION' && pool === 'cpu' && verb !== 'explain',
     wantsRequest: 'python' in plan && plan.python.requestMetadata,
   }
 }

@@ -5,7 +5,13 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from '../../workers/protocol.ts'
+import type {
+  BatchJob,
+  LoadNote,
+  WorkerOutcome,
+  WorkerSetup,
+  WorkerTask,
+} from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
@@ -101,11 +107,20 @@ export class Pool {
     const loaded = new Set<number>()
     for (const outcome of outcomes) {
       if (outcome.kind === 'failed') throw new AppError('ERR_LOAD_FAILED', outcome.detail)
-      if (outcome.kind === 'loaded') loaded.add(outcome.thread)
+      if (outcome.kind !== 'loaded') continue
+      loaded.add(outcome.thread)
+      this.#tell(outcome.notes ?? [])
     }
     // A thread that Piscina passed over still loads, with its first batch.
     if (loaded.size < this.threads) {
       this.#options.logger.warn({ loaded: loaded.size }, 'not every thread was warmed')
+    }
+  }
+
+  #tell(notes: readonly LoadNote[]): void {
+    const { serviceId, generationId } = this.#options.setup
+    for (const { level, fields, text } of notes) {
+      this.#options.logger[level]({ serviceId, generationId, ...fields }, text)
     }
   }
 

@@ -74,7 +74,7 @@ export class Rerouter {
       return named ?? notLoaded(generationId, serving)
     }
     const mapping = this.#options.routing().services.get(serviceId)?.mapping ?? []
-    const able = serving.filter(({ lane }) => lane(from.endpointId, from.verb) !== null)
+    const able = serving.filter((one) => one.lane(from.endpointId, from.verb) !== null)
     const chosen = stickyChoice(reroute.dispatchKey, sharesOf(mapping, able))
     // Nothing is mapped any more: whoever has the request answers it.
     return able.find(({ desired }) => desired.generationId === chosen) ?? from.generation
@@ -95,9 +95,10 @@ export class Rerouter {
     })
   }
 
-  #lane({ endpointId, verb }: Origin, { desired, lane }: Held): Lane | AppError {
-    const why = `generation "${desired.generationId}" has no "${endpointId}" that can do this`
-    return lane(endpointId, verb) ?? new AppError('ERR_ENDPOINT_UNKNOWN', why)
+  #lane({ endpointId, verb }: Origin, target: Held): Lane | AppError {
+    const { generationId } = target.desired
+    const why = `generation "${generationId}" has no "${endpointId}" that can do this`
+    return target.lane(endpointId, verb) ?? new AppError('ERR_ENDPOINT_UNKNOWN', why)
   }
 }
 

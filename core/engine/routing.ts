@@ -1,17 +1,19 @@
 /**
  * The routing snapshot: every path that leads to an endpoint, which depends on the endpoint's type.
- * Immutable and replaced in one assignment, so a switch can never be seen half done; a request
- * costs one look-up.
+ * Where they lead never changes; it is replaced in one assignment, so a switch can never be seen
+ * half done. A request costs one look-up, but for the first of a service, which makes its paths.
  */
 
 import { type KeyMeter, Quotas } from '../auth/quotas.ts'
 import type { Ticket } from '../auth/ticket.ts'
 import { AppError } from '../base/errors.ts'
 import { PATH_VERBS, type PathVerb } from '../bundle/kinds.ts'
+import { readPlan } from '../bundle/late-plan.ts'
 import type { EndpointPlan } from '../bundle/plan.ts'
 import type { CorsPolicy, DesiredKey, DesiredService, DesiredState } from '../channel/messages.ts'
 import type { Lane } from '../dispatch/lane.ts'
 import type { Generation } from './generation.ts'
+import { KeptRoutes, type Paths } from './kept-routes.ts'
 
 export const QUERY_BASE = '/public/api/v1'
 
@@ -26,7 +28,6 @@ export type Held = Pick<
   | 'accepts'
   | 'token'
   | 'lane'
-  | 'lanes'
   | 'takeLease'
   | 'endLease'
 >
@@ -65,7 +66,12 @@ export interface Grant {
 }
 
 export interface Routing {
+  /** By path, of the services that were asked. */
   readonly routes: ReadonlyMap<string, Route>
+  /** Of any service. */
+  routeOf(path: string, serviceId: string): Route | undefined
+  /** Takes back what the first request of a service has made. */
+  forget(serviceId: string): void
   readonly services: ReadonlyMap<string, DesiredService>
   /** By digest of the secret. */
   readonly grants: ReadonlyMap<string, Grant>
@@ -87,24 +93,51 @@ interface Able {
   readonly plan: EndpointPlan
 }
 
-export const EMPTY_ROUTING: Routing = { routes: new Map(), services: new Map(), grants: new Map() }
+export const EMPTY_ROUTING: Routing = {
+  routes: new Map(),
+  routeOf: () => undefined,
+  forget: () => {},
+  services: new Map(),
+  grants: new Map(),
+}
 
-/** `quotas` outlives the routings that are made with it. */
+/** `quotas` and `kept` outlive the routings that are made with them. */
 export function buildRouting(
   state: DesiredState,
   holding: Holding,
-  quotas = new Quotas(1),
+  quotas = new Quotas(),
+  kept = new KeptRoutes(),
 ): Routing {
   quotas.keepOnly(state.keys)
+  const services = new Map(state.services.map((service) => [service.serviceId, service]))
+  const grants = new Map(state.keys.map((key) => [key.sha256, grantOf(key, quotas)]))
   const routes = new Map<string, Route>()
-  for (const service of state.services) {
-    if (service.enabled) addRoutes(routes, service, holding)
+  const add = (paths: Paths): void => {
+    for (const [path, route] of paths) routes.set(path, route)
   }
-  return {
-    routes,
-    services: new Map(state.services.map((service) => [service.serviceId, service])),
-    grants: new Map(state.keys.map((key) => [key.sha256, grantOf(key, quotas)])),
+  for (const serviceId of kept.names()) {
+    const service = services.get(serviceId)
+    const paths = service?.enabled ? kept.pathsOf(service, holding.held(serviceId)) : null
+    if (paths !== null) add(paths)
+    else kept.forget(serviceId)
   }
+  const open = (serviceId: string): void => {
+    const service = services.get(serviceId)
+    if (service?.enabled !== true) return
+    const held = holding.held(serviceId)
+    if (kept.pathsOf(service, held) !== null) return
+    const paths = routesOf(service, holding)
+    kept.keep(service, held, paths)
+    add(paths)
+  }
+  const routeOf = (path: string, serviceId: string): Route | undefined => {
+    if (!routes.has(path)) open(serviceId)
+    return routes.get(path)
+  }
+  const forget = (serviceId: string): void => {
+    for (const path of kept.forget(serviceId).keys()) routes.delete(path)
+  }
+  return { routes, routeOf, forget, services, grants }
 }
 
 function grantOf(key: DesiredKey, quotas: Quotas): Grant {
@@ -115,14 +148,16 @@ function grantOf(key: DesiredKey, quotas: Quotas): Grant {
   return { keyId, services, ticket, meter }
 }
 
-function addRoutes(routes: Map<string, Route>, service: DesiredService, { find, held }: Holding) {
+function routesOf(service: DesiredService, { find, held }: Holding): Map<string, Route> {
+  const routes = new Map<string, Route>()
   const { serviceId } = service
   const keepsAuthorization = held(serviceId).some(({ isPublic }) => !isPublic)
   const shared = { serviceId, cors: service.cors ?? null, keepsAuthorization }
   const able = service.mapping.flatMap(({ generationId, proba }) => {
     const generation = find(serviceId, generationId)
     if (generation?.serves !== true) return []
-    return generation.desired.plan.endpoints.map((plan): Able => ({ generation, proba, plan }))
+    const { endpoints } = readPlan(generation.desired.plan)
+    return endpoints.map((plan): Able => ({ generation, proba, plan }))
   })
   for (const endpointId of new Set(able.map(({ plan }) => plan.id))) {
     const ours = able.filter(({ plan }) => plan.id === endpointId)
@@ -132,6 +167,7 @@ function addRoutes(routes: Map<string, Route>, service: DesiredService, { find, 
       routes.set(`${QUERY_BASE}/${serviceId}/${endpointId}/${verb[0]}`, route)
     }
   }
+  return routes
 }
 
 function targetsFor(ours: readonly Able[], verb: PathVerb): Pick<Route, 'targets' | 'forGet'> {
@@ -209,7 +245,7 @@ export function whyUnroutable(
 
 /** The service answers, only not at this path. */
 function notThere(held: readonly (Held | null)[], serviceId: string, endpointId: string): AppError {
-  const plans = held.flatMap((generation) => generation?.desired.plan.endpoints ?? [])
+  const plans = held.flatMap((one) => (one === null ? [] : readPlan(one.desired.plan).endpoints))
   const plan = plans.find(({ id }) => id === endpointId)
   if (plan === undefined) {
     return new AppError('ERR_ENDPOINT_UNKNOWN', `${serviceId} has no endpoint "${endpointId}"`)

@@ -6,6 +6,7 @@
  */
 
 import { NOBODY, type Ticket } from '../auth/ticket.ts'
+import type { WrongKeys } from '../auth/wrong-keys.ts'
 import { AppError, toAppError } from '../base/errors.ts'
 import { type Beside, Pending } from '../dispatch/lane.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -19,6 +20,7 @@ import type { OnRefusal } from './refusal.ts'
 export interface AdmitOptions {
   readonly engine: Pick<Engine, 'routing' | 'find' | 'scheduler'>
   readonly recorder: Recorder
+  readonly wrongKeys: WrongKeys
   readonly bodyBytesMax: number
   /** Told of what no lane can tell of; absent: nobody asks. */
   readonly onRefusal?: OnRefusal
@@ -51,7 +53,7 @@ export function ask(
     serviceId: route.serviceId,
     authorization,
   })
-  if (known instanceof AppError) return known
+  if (known instanceof AppError) return options.wrongKeys.judge(known, exchange.address)
   const isLater = known instanceof Promise
   const { wantsRequest } = target.lane.options
   const facts = wantsRequest || exchange.method !== 'POST' ? factsOf(exchange, wantsRequest) : null
@@ -105,9 +107,10 @@ function admitLater(asked: Asked, known: Promise<Ticket | AppError>, options: Ad
       // Left in the meantime: all is settled above.
       if (exchange.done) return
       if (late instanceof AppError) {
-        exchange.replyError(late)
-        options.recorder.service(asked.route.serviceId).answered(late.status)
-        tell(asked, late, options)
+        const error = options.wrongKeys.judge(late, exchange.address)
+        exchange.replyError(error)
+        options.recorder.service(asked.route.serviceId).answered(error.status)
+        tell(asked, error, options)
         generation.endLease()
       } else {
         const beside = { ...asked.beside, ticket: late }
@@ -147,8 +150,8 @@ function tell({ exchange, route, target, beside }: Asked, error: AppError, optio
     service,
     endpointId: route.endpointId,
     generationId: target.generation.desired.generationId,
-    callerId: beside.ticket?.callerId ?? null,
-    method: exchange.method,
+    callerId: error.callerId ?? beside.ticket?.callerId ?? null,
+    requestId: exchange.requestId,
     error,
   })
 }

@@ -1,26 +1,26 @@
 /**
  * What a service tells of itself on the query port: its OpenAPI documents, behind the same key as
- * its endpoints, and the page that shows one. Made when first asked for, and kept as long as the
- * generation: no prediction ever waits for more than that once.
+ * its endpoints, and the page that shows one. Written by a thread when first asked for, and kept as
+ * long as the generation.
  */
 
 import { AppError } from '../base/errors.ts'
-import type { GenerationPlan } from '../bundle/plan.ts'
+import { type AnyPlan, readPlan } from '../bundle/late-plan.ts'
 import type { DesiredService } from '../channel/messages.ts'
 import { type Held, QUERY_BASE, whyUnroutable } from '../engine/routing.ts'
 import type { Exchange } from '../http/exchange.ts'
 import { failureAnswer } from '../http/failure.ts'
-import { serviceDocument } from '../openapi/document.ts'
 import { docsPage } from '../openapi/page.ts'
 import { pageFile } from '../openapi/page-files.ts'
-import { swaggerOf } from '../openapi/swagger.ts'
+import type { WrittenDocuments } from '../openapi/writer-protocol.ts'
+import { writeDocuments } from '../openapi/writing.ts'
 import { allowOrigin, answerPreflight } from './cors.ts'
 import { authorize } from './gate.ts'
 import type { AnswerDocument, QueryOptions } from './handler.ts'
 
 const METHODS = { Allow: 'GET, HEAD, OPTIONS' }
 
-type Options = Pick<QueryOptions, 'engine' | 'recorder'>
+type Options = Pick<QueryOptions, 'engine' | 'recorder' | 'wrongKeys'>
 
 interface Asked {
   readonly service: DesiredService
@@ -55,7 +55,7 @@ function answer(exchange: Exchange, asked: Asked, options: Options): void {
     const error = new AppError('ERR_METHOD_NOT_ALLOWED', 'use GET')
     exchange.reply(failureAnswer(error, { headers: METHODS }))
   } else if (what === 'docs') {
-    answerPage(exchange, asked)
+    answerPage(exchange, asked, options)
   } else if (what.startsWith('docs/')) {
     answerFile(exchange, what.slice('docs/'.length))
   } else {
@@ -63,11 +63,14 @@ function answer(exchange: Exchange, asked: Asked, options: Options): void {
   }
 }
 
-/** Open to everybody: it holds nothing of the service but the name that was asked for. */
-function answerPage(exchange: Exchange, { service, path }: Asked): void {
+/** Open to everybody: it holds nothing of the service but its name, and what opens it. */
+function answerPage(exchange: Exchange, { service, path }: Asked, options: Options): void {
   const { serviceId } = service
   const title = `${serviceId}: API`
-  const { html, headers } = docsPage({ title, keyName: `Key of ${serviceId}`, path })
+  const generation = mainGeneration(service, options)
+  const needsKey = generation !== null && !generation.isPublic
+  const keyName = generation?.token == null ? 'Key' : 'Token'
+  const { html, headers } = docsPage({ title, keyName, needsKey, path })
   exchange.reply({ status: 200, body: html, contentType: 'text/html; charset=utf-8', headers })
 }
 
@@ -98,13 +101,16 @@ function answerService(exchange: Exchange, { service, what }: Asked, options: Op
   const authorization = exchange.header('authorization')
   const told = (ticket: Awaited<ReturnType<typeof authorize>>): void => {
     if (ticket instanceof AppError) {
-      exchange.replyError(ticket)
+      exchange.replyError(options.wrongKeys.judge(ticket, exchange.address))
       return
     }
     ticket.settled()
-    const { openapi, swagger } = documentsOf(generation)
     const headers = { 'Cache-Control': 'no-cache' }
-    exchange.reply({ status: 200, body: what === 'swagger' ? swagger() : openapi(), headers })
+    documentsOf(generation).then(
+      ({ openapi, swagger }) =>
+        exchange.reply({ status: 200, body: what === 'swagger' ? swagger : openapi, headers }),
+      () => exchange.replyError(new AppError('ERR_INTERNAL')),
+    )
   }
   const ticket = authorize(options, { generation, serviceId, authorization })
   if (!(ticket instanceof Promise)) told(ticket)
@@ -118,32 +124,17 @@ function mainGeneration(service: DesiredService, { engine }: Options): Held | nu
   return held.find((generation) => generation?.serves === true) ?? null
 }
 
-interface Documents {
-  readonly openapi: () => string
-  readonly swagger: () => string
-}
+const kept = new WeakMap<AnyPlan, Promise<WrittenDocuments>>()
 
-const kept = new WeakMap<GenerationPlan, Documents>()
-
-function documentsOf({ desired }: Held): Documents {
+/** Everybody who asks meanwhile waits for the same thread. */
+function documentsOf({ desired }: Held): Promise<WrittenDocuments> {
   const { serviceId, generationId, plan } = desired
-  const documents = kept.get(plan) ?? newDocuments({ serviceId, generationId, plan })
-  kept.set(plan, documents)
-  return documents
-}
-
-function newDocuments(of: Pick<Held['desired'], 'serviceId' | 'generationId' | 'plan'>): Documents {
-  const newest = () => serviceDocument({ ...of, basePath: `${QUERY_BASE}/${of.serviceId}` })
-  return {
-    openapi: once(() => JSON.stringify(newest())),
-    swagger: once(() => JSON.stringify(swaggerOf(newest()))),
-  }
-}
-
-function once(make: () => string): () => string {
-  let made: string | null = null
-  return () => {
-    made ??= make()
-    return made
-  }
+  const found = kept.get(plan)
+  if (found !== undefined) return found
+  const basePath = `${QUERY_BASE}/${serviceId}`
+  const written = writeDocuments({ serviceId, generationId, plan: readPlan(plan), basePath })
+  kept.set(plan, written)
+  // What it failed of, memory for one, may be over the next time.
+  written.catch(() => kept.delete(plan))
+  return written
 }

@@ -4,7 +4,8 @@
  */
 
 import { existsSync } from 'node:fs'
-import { AppError } from '../base/errors.ts'
+import { WrongKeys } from '../auth/wrong-keys.ts'
+import { AppError, Refusal } from '../base/errors.ts'
 import { PATH_VERBS } from '../bundle/kinds.ts'
 import {
   NOT_SUPPORTED,
@@ -15,7 +16,6 @@ import {
 } from '../engine/routing.ts'
 import { refusedKind } from '../http/content.ts'
 import type { Exchange } from '../http/exchange.ts'
-import { failureAnswer } from '../http/failure.ts'
 import { type AdmitOptions, ask } from './admit.ts'
 import { allowOrigin, answerPreflight, refuseCrossSite } from './cors.ts'
 
@@ -36,7 +36,8 @@ const VERB_NAMES = new Set(
 )
 
 /** Makes the handler of the query listener. */
-export function queryHandler(options: QueryOptions): (exchange: Exchange) => void {
+export function queryHandler(given: Omit<QueryOptions, 'wrongKeys'>): (exchange: Exchange) => void {
+  const options: QueryOptions = { ...given, wrongKeys: new WrongKeys() }
   const { engine } = options
   return (exchange) => {
     const route = engine.routing.routes.get(exchange.path)
@@ -65,9 +66,9 @@ function handleRoute(exchange: Exchange, route: Route, options: QueryOptions): v
   } else if (method === 'OPTIONS') {
     exchange.reply({ status: 204, headers: { Allow: methodsOf(route) } })
   } else {
-    const error = new AppError('ERR_METHOD_NOT_ALLOWED', howToAsk(exchange.path, route))
-    tellRefusal(exchange, route, error, options)
-    replyAllowed(exchange, error, methodsOf(route))
+    const allowed = { Allow: methodsOf(route) }
+    const how = howToAsk(exchange.path, route)
+    refuse(exchange, route, new Refusal('ERR_METHOD_NOT_ALLOWED', how, allowed), options)
   }
 }
 
@@ -91,26 +92,19 @@ interface Named {
   readonly endpointId: string
 }
 
-function refuse(exchange: Exchange, named: Named, error: AppError, options: QueryOptions): void {
-  tellRefusal(exchange, named, error, options)
-  exchange.replyError(error)
-}
-
-function tellRefusal(
+function refuse(
   exchange: Exchange,
   { serviceId, endpointId }: Named,
   error: AppError,
   { engine, recorder, onRefusal }: QueryOptions,
 ): void {
+  exchange.replyError(error)
   recorder.service(serviceId).answered(error.status)
   const service = engine.routing.services.get(serviceId)
   if (onRefusal === undefined || service === undefined) return
-  const { method } = exchange
-  onRefusal({ service, endpointId, generationId: null, callerId: null, method, error })
-}
-
-function replyAllowed(exchange: Exchange, error: AppError, methods: string): void {
-  exchange.reply(failureAnswer(error, { headers: { Allow: methods } }))
+  const { requestId } = exchange
+  const { callerId } = error
+  onRefusal({ service, endpointId, generationId: null, callerId, requestId, error })
 }
 
 /** Everything but a query at its exact path. */
@@ -156,7 +150,7 @@ function handleQuery(
 ): void {
   const { path, serviceId } = asked
   const { routing, find } = options.engine
-  const route = routing.routes.get(path.replace(/\/$/, ''))
+  const route = routing.routeOf(path.replace(/\/$/, ''), serviceId)
   if (route !== undefined) {
     handleRoute(exchange, route, options)
     return
@@ -184,7 +178,7 @@ function decodedPath(path: string): string | null {
 
 function answerAlive(exchange: Exchange, options: QueryOptions): void {
   if (exchange.method !== 'GET' && exchange.method !== 'HEAD') {
-    replyAllowed(exchange, new AppError('ERR_METHOD_NOT_ALLOWED', 'use GET'), 'GET, HEAD')
+    exchange.replyError(new Refusal('ERR_METHOD_NOT_ALLOWED', 'use GET', { Allow: 'GET, HEAD' }))
   } else if (options.isStopping() || existsSync(options.notAliveFile)) {
     exchange.replyError(new AppError('ERR_STOPPING'))
   } else {

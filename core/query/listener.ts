@@ -9,7 +9,10 @@ import type { ServeConfig } from '../channel/messages.ts'
 import { BodyBudget } from '../http/body-budget.ts'
 import type { Handler } from '../http/exchange.ts'
 import { NodeHttpServer } from '../http/node-http.ts'
+import { Sheds } from '../http/sheds.ts'
+import { UnreadAnswers } from '../http/unread-answers.ts'
 import { loadUws, type UwsOptions, UwsServer } from '../http/uws.ts'
+import type { HeldBytes, ShedCount } from '../metrics/delta.ts'
 
 export interface QueryListener {
   readonly server: 'uws' | 'node'
@@ -17,6 +20,9 @@ export interface QueryListener {
   /** Requests that are not answered yet. */
   active(): number
   connections(): number
+  held(): HeldBytes
+  /** What was given up since the last call, so that such bytes stay in bounds. */
+  drainSheds(): readonly ShedCount[]
   /**
    * No new connections; answers from now on close theirs, and what is idle is left to end by
    * itself, since a request may be on its way there. Can be called again.
@@ -26,6 +32,8 @@ export interface QueryListener {
   stop(drainMs: number): void
 }
 
+type Opened = Omit<QueryListener, 'held' | 'drainSheds'>
+
 /** Throws, with a reason for people, when the port cannot be had. */
 export async function openListener(
   config: ServeConfig,
@@ -33,14 +41,22 @@ export async function openListener(
   handler: Handler,
 ): Promise<QueryListener> {
   const budget = new BodyBudget(config.bodyBytesTotalMax)
-  const options = { ...config, budget, logger }
+  const sheds = new Sheds(logger)
+  const unread = new UnreadAnswers(config.unreadBytesMax, sheds)
+  const options = { ...config, budget, unread, sheds, logger }
+  const bounds = {
+    held: () => ({ bodies: budget.usedBytes, answers: unread.usedBytes }),
+    drainSheds: () => sheds.drain(),
+  }
   const { uws, reason } = await loadUws()
-  if (uws !== null) return openUws(new UwsServer(uws, options, handler), config)
+  if (uws !== null) {
+    return { ...bounds, ...(await openUws(new UwsServer(uws, options, handler), config)) }
+  }
   logger.warn({ reason }, 'SLOW HTTP: no uWebSockets.js for this Node, queries run on node:http')
-  return openNode(options, handler)
+  return { ...bounds, ...(await openNode(options, handler)) }
 }
 
-async function openUws(server: UwsServer, config: ServeConfig): Promise<QueryListener> {
+async function openUws(server: UwsServer, config: ServeConfig): Promise<Opened> {
   const port = await server.listen()
   if (port === null) throw cannotListen(config, 'the port is taken')
   return {
@@ -53,7 +69,7 @@ async function openUws(server: UwsServer, config: ServeConfig): Promise<QueryLis
   }
 }
 
-async function openNode(options: UwsOptions, handler: Handler): Promise<QueryListener> {
+async function openNode(options: UwsOptions, handler: Handler): Promise<Opened> {
   const shared = { ...options, shared: true }
   const server = await NodeHttpServer.listen(shared, handler).catch((error: unknown) => {
     throw cannotListen(options, messageOf(error))

@@ -11,7 +11,8 @@ export interface Refusal {
   readonly generationId: string | null
   /** Null: nobody, or not known who. */
   readonly callerId: string | null
-  readonly method: string
+  /** As the caller has it; null: nobody was there to be answered. */
+  readonly requestId: string | null
   readonly error: AppError
 }
 

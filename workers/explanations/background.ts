@@ -53,11 +53,13 @@ export function rowsOf({ features, rows }: Background): FeatureMap[] {
   return rows.map((row) => Object.fromEntries(features.map((name, i) => [name, row[i]])))
 }
 
+type Scored = Pick<Sample, 'scores' | 'base'>
+
 /** What is the same for all explained rows; made once. */
 export class Table {
   readonly background: Background
   readonly #distinct: (Distinct | undefined)[] = []
-  readonly #scores: (Float64Array | undefined)[] = []
+  readonly #scores: (Scored | undefined)[] = []
 
   constructor(background: Background) {
     this.background = background
@@ -65,20 +67,17 @@ export class Table {
 
   sample(explained: FeatureMap, output: number): Sample {
     const { features, rows } = this.background
-    const cells = features.map((name) => (Object.hasOwn(explained, name) ? explained[name] : null))
     return {
       features: features.length,
-      rows: rows.length,
-      scores: this.#scoresOf(output),
-      isSame: (row, feature) => rows[row]?.[feature] === cells[feature],
+      own: features.map((name) => (Object.hasOwn(explained, name) ? explained[name] : null)),
+      others: rows,
+      ...this.#scoresOf(output),
       distinct: (feature) => this.#distinctOf(feature),
     }
   }
 
-  #scoresOf(output: number): Float64Array {
-    const { scores } = this.background
-    const known =
-      this.#scores[output] ?? Float64Array.from(scores, (row) => row[output] ?? Number.NaN)
+  #scoresOf(output: number): Scored {
+    const known = this.#scores[output] ?? scoredOf(this.background, output)
     this.#scores[output] = known
     return known
   }
@@ -88,6 +87,11 @@ export class Table {
     this.#distinct[feature] = known
     return known
   }
+}
+
+function scoredOf({ rows, scores: all }: Background, output: number): Scored {
+  const scores = Float64Array.from(all, (row) => row[output] ?? Number.NaN)
+  return { scores, base: scores.reduce((sum, score) => sum + score, 0) / rows.length }
 }
 
 function distinctOf({ rows }: Background, feature: number): Distinct {

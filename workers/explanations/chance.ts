@@ -10,18 +10,16 @@ export function seedOf(text: string): number {
   return hash >>> 0
 }
 
-/** The numbers below `size` in random order, the same for the same seed and index. */
-export function shuffled(size: number, seed: number, index: number): Uint32Array {
+/** Numbers from 0 up in random order, as many as fit; the same for the same seed and index. */
+export function shuffle(order: Uint32Array, seed: number, index: number): void {
   const random = randomOf(Math.imul(seed ^ index, 0x9e3779b1) ^ (index >>> 7))
-  const order = new Uint32Array(size)
-  for (let i = 0; i < size; i++) order[i] = i
-  for (let i = size - 1; i > 0; i--) {
+  for (let i = 0; i < order.length; i++) order[i] = i
+  for (let i = order.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1))
     const swapped = order[i] ?? 0
     order[i] = order[j] ?? 0
     order[j] = swapped
   }
-  return order
 }
 
 /** From 0 to below 1: a counter whose steps are mixed (mulberry32). */

@@ -6,6 +6,7 @@ import type { CallRows } from '../predictions/custom.ts'
 import { featureRules } from '../predictions/features.ts'
 import type { CustomRow } from '../predictions/results.ts'
 import type { FeatureMap } from '../predictions/values.ts'
+import { AS_BEFORE, EXPLAINED } from './mixed-rows.ts'
 import type { Mixture, Scorer } from './types.ts'
 
 export interface CodeScorerOptions {
@@ -37,8 +38,8 @@ export function codeScorer(options: CodeScorerOptions): Scorer<readonly FeatureM
     score: async (mixture, endMs) => {
       const answer = await call(mixedRows(features, mixture), endMs)
       if (answer.kind === 'failed') throw new AppError(answer.code, answer.detail)
-      const scores = new Float64Array(mixture.rows * outputs)
-      for (let i = 0; i < mixture.rows; i++) {
+      const scores = new Float64Array(mixture.rows.count * outputs)
+      for (let i = 0; i < mixture.rows.count; i++) {
         const one = answer.rows[i]
         if (one === undefined) throw new AppError('ERR_ANSWER_INVALID', 'a row has no result')
         if (one.kind === 'failed') throw new AppError(one.code, one.detail)
@@ -52,18 +53,22 @@ export function codeScorer(options: CodeScorerOptions): Scorer<readonly FeatureM
 /** What the row has beside the explained features stays as it is. */
 function mixedRows(
   features: readonly string[],
-  { rows, from, explained, background }: Mixture<readonly FeatureMap[]>,
+  { rows, explained, background }: Mixture<readonly FeatureMap[]>,
 ): FeatureMap[] {
   const own = explained[0] ?? {}
-  return Array.from({ length: rows }, (_, row) => {
-    const cells = Object.entries(own)
-    const mixed = new Map(cells)
-    for (const [i, name] of features.entries()) {
-      const source = from[row * features.length + i] ?? 0
-      if (source > 0) mixed.set(name, background[source - 1]?.[name])
+  const cellsOf = (source: number) => (source === EXPLAINED ? own : background[source - 1])
+  const mixed: FeatureMap[] = []
+  for (let row = 0, change = 0; row < rows.count; row++) {
+    const start = rows.starts[row] ?? EXPLAINED
+    const cells = start === AS_BEFORE ? mixed[row - 1] : { ...own, ...cellsOf(start) }
+    let made = { ...cells }
+    for (const end = rows.ends[row] ?? 0; change < end; change++) {
+      const name = features[rows.features[change] ?? 0] ?? ''
+      made = { ...made, [name]: cellsOf(rows.sources[change] ?? EXPLAINED)?.[name] }
     }
-    return Object.fromEntries(mixed)
-  })
+    mixed.push(made)
+  }
+  return mixed
 }
 
 function scoresOf(plan: CustomPredictionPlan, row: CustomRow): readonly number[] {

@@ -1,16 +1,19 @@
 /** What both methods of explaining look like to whoever runs their rows in slices. */
 
 import type { ExplanationMethod } from '../../core/bundle/depth-plan.ts'
+import type { MixedRows } from './mixed-rows.ts'
 
-/** Whose cells the rows to be scored are mixed of; row i of the background is i + 1. */
+/** Whose cells the rows to be scored are mixed of. */
 export interface Sample {
   readonly features: number
-  /** Rows of the background. */
-  readonly rows: number
+  /** Cells of the explained row; where a row of the background has the same, no run is needed. */
+  readonly own: readonly unknown[]
+  /** Cells of the background's rows. */
+  readonly others: readonly (readonly unknown[])[]
   /** Scores of the background's rows in the explained output. */
   readonly scores: Float64Array
-  /** Explained row and row of the background have the same value: no run can tell them apart. */
-  isSame(row: number, feature: number): boolean
+  /** Their mean. */
+  readonly base: number
   /** Rows of the background with different values of a feature, and how many share each. */
   distinct(feature: number): Distinct
 }
@@ -25,10 +28,10 @@ export interface Distinct {
  * of `take` it is its state and nothing else.
  */
 export interface Estimate {
-  /** Writes at most `rowsMax` rows (rows × features); 0: nothing is left. */
-  next(from: Uint16Array, rowsMax: number): number
-  /** Scores of the rows of the last `next`, all of them. */
-  take(scores: Float64Array): void
+  /** Writes at most `rowsMax` rows; none: nothing is left. */
+  next(rows: MixedRows, rowsMax: number): void
+  /** The first `count` are those of the rows of the last `next`, all of them. */
+  take(scores: Float64Array, count: number): void
   /** One contribution per feature, when nothing is left. */
   contributions(): Float64Array
   /** What contributions add up to less than the prediction; null: they need not add up. */

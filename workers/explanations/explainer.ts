@@ -12,6 +12,7 @@ import { endOfWaiting, envelopeTail, milliseconds } from '../predictions/envelop
 import { itemsOf } from '../predictions/requests.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'
 import { type Background, readBackground, rowsOf, Table } from './background.ts'
+import { MixedRows } from './mixed-rows.ts'
 import { Pace } from './pace.ts'
 import { isRefused, type Progress, Slice } from './slice.ts'
 import type { ExplainState, Explains, Predicts, Scorer } from './types.ts'
@@ -40,6 +41,7 @@ export class Explainer<Held> implements Explains<Held> {
   readonly #table: Table
   readonly #tail: string
   #pace: Pace | null = null
+  #rows: MixedRows | null = null
   #held: Held | null = null
   /** Kept between slices as long as nobody needs the memory. */
   #parsed: { readonly id: string; readonly items: WeakRef<readonly unknown[]> } | null = null
@@ -74,10 +76,12 @@ export class Explainer<Held> implements Explains<Held> {
   async #slice({ job, predicts, startMs, state, progress }: Started<Held>): Promise<boolean> {
     const { plan, sliceMs = LIMITS.explanationSliceMs } = this.#options
     const { scorer } = predicts
-    this.#pace ??= new Pace(plan.worstBatchMs, scorer.rowsMax)
+    this.#pace ??= new Pace(plan.explanations?.run?.ms ?? plan.worstBatchMs, scorer.rowsMax)
+    this.#rows ??= new MixedRows(scorer.rowsMax, scorer.features.length)
     const slice = new Slice({
       table: this.#table,
       pace: this.#pace,
+      rows: this.#rows,
       background: this.#backgroundFor(scorer),
       predicts,
       state,

@@ -6,6 +6,7 @@
  */
 
 import type { Estimate, EstimateState, Sample } from './estimate.ts'
+import { AS_BEFORE, EXPLAINED, type MixedRows } from './mixed-rows.ts'
 
 interface Place {
   feature: number
@@ -28,35 +29,31 @@ export class Ice implements Estimate {
     this.#score = state.score
   }
 
-  next(from: Uint16Array, rowsMax: number): number {
-    const { features } = this.#sample
-    let rows = 0
-    if (this.#score === null) {
-      from.fill(0, 0, features)
-      rows = 1
-    }
-    while (rows < rowsMax) {
-      const row = this.#seek(this.#asked)
+  next(rows: MixedRows, rowsMax: number): void {
+    const at = this.#asked
+    rows.clear()
+    if (this.#score === null) rows.start(EXPLAINED)
+    let changed: number | null = null
+    while (rows.count < rowsMax) {
+      const row = this.#seek(at)
       if (row === null) break
-      const cells = rows * features
-      from.fill(0, cells, cells + features)
-      from[cells + this.#asked.feature] = row + 1
-      this.#asked.value += 1
-      rows += 1
+      rows.start(at.feature === changed ? AS_BEFORE : EXPLAINED)
+      rows.change(at.feature, row + 1)
+      changed = at.feature
+      at.value += 1
     }
-    return rows
   }
 
-  take(scores: Float64Array): void {
+  take(scores: Float64Array, count: number): void {
     let taken = 0
     if (this.#score === null) {
       this.#score = scores[0] ?? Number.NaN
       taken = 1
     }
     const at = this.#read
-    for (; taken < scores.length && this.#seek(at) !== null; taken++) {
-      const count = this.#sample.distinct(at.feature).counts[at.value] ?? 0
-      const change = (this.#score - (scores[taken] ?? Number.NaN)) * count
+    for (; taken < count && this.#seek(at) !== null; taken++) {
+      const times = this.#sample.distinct(at.feature).counts[at.value] ?? 0
+      const change = (this.#score - (scores[taken] ?? Number.NaN)) * times
       this.#sums[at.feature] = (this.#sums[at.feature] ?? 0) + change
       at.value += 1
     }
@@ -65,11 +62,12 @@ export class Ice implements Estimate {
 
   /** The row of the background with the next value that is to be run; moves on to it. */
   #seek(at: Place): number | null {
+    const { own, others } = this.#sample
     for (; at.feature < this.#sample.features; at.feature++, at.value = 0) {
       const { rows } = this.#sample.distinct(at.feature)
       for (; at.value < rows.length; at.value++) {
         const row = rows[at.value] ?? 0
-        if (!this.#sample.isSame(row, at.feature)) return row
+        if (others[row]?.[at.feature] !== own[at.feature]) return row
       }
     }
     return null
@@ -80,7 +78,7 @@ export class Ice implements Estimate {
   }
 
   contributions(): Float64Array {
-    return this.#sums.map((sum) => sum / this.#sample.rows)
+    return this.#sums.map((sum) => sum / this.#sample.others.length)
   }
 
   state(): EstimateState {

@@ -6,9 +6,9 @@
 export class Pace {
   #msPerRow: number | null
 
-  /** `worstBatchMs` is for `rowsMax` rows; 0: nobody has measured it. */
-  constructor(worstBatchMs: number, rowsMax: number) {
-    this.#msPerRow = worstBatchMs > 0 ? worstBatchMs / rowsMax : null
+  /** `ms` is for `rowsMax` rows; 0: nobody has measured it. */
+  constructor(ms: number, rowsMax: number) {
+    this.#msPerRow = ms > 0 ? ms / rowsMax : null
   }
 
   /**

@@ -6,7 +6,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { isObject } from '../../core/base/json.ts'
-import { isJson } from '../../core/bundle/explanation-schema.ts'
+import { isJson } from '../../core/bundle/file-names.ts'
 import type { FeaturePlan } from '../../core/bundle/plan.ts'
 import { nearest, shown } from '../../core/bundle/sentences.ts'
 import { LIMITS } from '../../core/config/limits.ts'

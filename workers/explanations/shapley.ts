@@ -14,16 +14,15 @@
  * minus the mean score of the background.
  */
 
-import { shuffled } from './chance.ts'
+import { shuffle } from './chance.ts'
 import type { Estimate, EstimateState, Sample } from './estimate.ts'
-
-/** Rows of the explained row alone. */
-const EXPLAINED = 0
+import { AS_BEFORE, EXPLAINED, type MixedRows } from './mixed-rows.ts'
 
 interface Walk {
-  readonly start: number
-  /** Features whose values differ, in the order of their replacement. */
+  start: number
+  /** First in it: features whose values differ, in the order of their replacement. */
   readonly order: Uint32Array
+  steps: number
 }
 
 export interface ShapleyOptions {
@@ -32,7 +31,10 @@ export interface ShapleyOptions {
   readonly permutations: number
 }
 
-const NO_WALK = { index: -1, walk: { start: 0, order: new Uint32Array(0) } }
+interface Drawn {
+  index: number
+  readonly order: Uint32Array
+}
 
 interface Place {
   walk: number
@@ -51,9 +53,12 @@ export class Shapley implements Estimate {
   #running: number
   #starts: number
   #squares: number
-  readonly #walks = new Map<number, Walk>()
-  #latest: { readonly index: number; readonly walk: Walk } = NO_WALK
-  #cycle: { readonly index: number; readonly rows: Uint32Array } | null = null
+  /** From that of `read` on, made when they are asked for; and those that are done with. */
+  readonly #walks: Walk[] = []
+  readonly #spare: Walk[] = []
+  /** Orders of the features for two walks, there and back, and of the starts. */
+  readonly #pair: Drawn
+  readonly #cycle: Drawn
 
   constructor(options: ShapleyOptions, state: EstimateState) {
     this.#options = options
@@ -65,38 +70,27 @@ export class Shapley implements Estimate {
     this.#running = state.running
     this.#starts = state.starts
     this.#squares = state.squares
+    const { features, others } = options.sample
+    this.#pair = { index: -1, order: new Uint32Array(features) }
+    this.#cycle = { index: -1, order: new Uint32Array(others.length) }
   }
 
-  next(from: Uint16Array, rowsMax: number): number {
-    const { features } = this.#options.sample
+  next(rows: MixedRows, rowsMax: number): void {
     const at = this.#asked
-    let rows = 0
-    if (this.#score === null) {
-      from.fill(EXPLAINED, 0, features)
-      rows = 1
-    }
-    let isRunOn = false
-    while (rows < rowsMax && at.walk < this.#options.permutations) {
+    rows.clear()
+    if (this.#score === null) rows.start(EXPLAINED)
+    while (rows.count < rowsMax && at.walk < this.#options.permutations) {
       const walk = this.#walk(at.walk)
-      if (at.step >= walk.order.length - 1) {
-        // The last step ends at the explained row, whose score is known.
-        at.walk += 1
-        at.step = 0
-        isRunOn = false
-        continue
-      }
-      const cells = rows * features
-      if (isRunOn) from.copyWithin(cells, cells - features, cells)
-      else startRow(from, cells, { walk, step: at.step, features })
-      from[cells + (walk.order[at.step] ?? 0)] = EXPLAINED
-      isRunOn = true
-      at.step += 1
-      rows += 1
+      // The last step ends at the explained row, whose score is known.
+      const runs = walk.steps - 1
+      if (at.step < runs) at.step = ask(rows, walk, { from: at.step, runs, rowsMax })
+      if (at.step < runs) return
+      at.walk += 1
+      at.step = 0
     }
-    return rows
   }
 
-  take(scores: Float64Array): void {
+  take(scores: Float64Array, count: number): void {
     const at = this.#read
     let taken = 0
     if (this.#score === null) {
@@ -107,16 +101,14 @@ export class Shapley implements Estimate {
       const walk = this.#walk(at.walk)
       const start = this.#options.sample.scores[walk.start] ?? 0
       if (at.step === 0) this.#running = start
-      if (at.step >= walk.order.length - 1) {
-        this.#end(walk, start)
-        continue
+      for (; at.step < walk.steps - 1 && taken < count; at.step++, taken++) {
+        this.#step(walk.order[at.step] ?? 0, scores[taken] ?? Number.NaN, start)
       }
-      if (taken === scores.length) break
-      this.#step(walk.order[at.step] ?? 0, scores[taken] ?? Number.NaN, start)
-      taken += 1
-      at.step += 1
+      if (at.step < walk.steps - 1) break
+      this.#end(walk, start)
     }
-    Object.assign(this.#asked, at)
+    this.#asked.walk = at.walk
+    this.#asked.step = at.step
   }
 
   #step(feature: number, score: number, start: number): void {
@@ -126,18 +118,19 @@ export class Shapley implements Estimate {
     this.#running = score
   }
 
-  #end({ order }: Walk, start: number): void {
-    const last = order.at(-1)
-    if (last !== undefined) this.#step(last, this.#score ?? 0, start)
+  #end(walk: Walk, start: number): void {
+    const { order, steps } = walk
+    if (steps > 0) this.#step(order[steps - 1] ?? 0, this.#score ?? 0, start)
     this.#starts += start
     this.#squares += start * start
-    this.#walks.delete(this.#read.walk)
+    this.#walks.shift()
+    this.#spare.push(walk)
     this.#read.walk += 1
     this.#read.step = 0
   }
 
   base(): number {
-    return meanOf(this.#options.sample.scores)
+    return this.#options.sample.base
   }
 
   contributions(): Float64Array {
@@ -179,50 +172,62 @@ export class Shapley implements Estimate {
     }
   }
 
-  /** Made again from the seed by whoever goes on; what is asked for and not done is kept. */
+  /** Made again from the seed by whoever goes on. */
   #walk(index: number): Walk {
-    if (index === this.#latest.index) return this.#latest.walk
-    const walk = this.#walks.get(index) ?? this.#newWalk(index)
-    this.#walks.set(index, walk)
-    this.#latest = { index, walk }
+    const at = index - this.#read.walk
+    const known = this.#walks[at]
+    if (known !== undefined) return known
+    const walk = this.#newWalk(index)
+    this.#walks[at] = walk
     return walk
   }
 
   #newWalk(index: number): Walk {
     const { sample, seed } = this.#options
-    const start = this.#start(index)
-    const order = shuffled(sample.features, seed, 2 * (index >> 1))
-    if (index % 2 === 1) order.reverse()
-    let kept = 0
-    for (let i = 0; i < order.length; i++) {
-      const feature = order[i] ?? 0
-      if (sample.isSame(start, feature)) continue
-      order[kept] = feature
-      kept += 1
+    const { features, own, others } = sample
+    const drawn = orderOf(this.#pair, seed, 2 * (index >> 1))
+    const starts = orderOf(this.#cycle, seed, 2 * Math.floor(index / others.length) + 1)
+    const walk = this.#spare.pop() ?? { start: 0, order: new Uint32Array(features), steps: 0 }
+    walk.start = starts[index % others.length] ?? 0
+    const other = others[walk.start] ?? []
+    let steps = 0
+    for (let i = 0; i < features; i++) {
+      const feature = drawn[index % 2 === 1 ? features - 1 - i : i] ?? 0
+      if (other[feature] === own[feature]) continue
+      walk.order[steps] = feature
+      steps += 1
     }
-    return { start, order: order.subarray(0, kept) }
+    walk.steps = steps
+    return walk
   }
+}
 
-  #start(index: number): number {
-    const { sample, seed } = this.#options
-    const cycle = Math.floor(index / sample.rows)
-    if (this.#cycle?.index !== cycle) {
-      this.#cycle = { index: cycle, rows: shuffled(sample.rows, seed, 2 * cycle + 1) }
-    }
-    return this.#cycle.rows[index % sample.rows] ?? 0
-  }
+function orderOf(drawn: Drawn, seed: number, index: number): Uint32Array {
+  if (drawn.index !== index) shuffle(drawn.order, seed, index)
+  drawn.index = index
+  return drawn.order
 }
 
 /** Part of the mean square below which a variance is but rounding. */
 const FLAT = 1e-12
 
-function startRow(
-  from: Uint16Array,
-  cells: number,
-  { walk, step, features }: { walk: Walk; step: number; features: number },
-): void {
-  from.fill(walk.start + 1, cells, cells + features)
-  for (let i = 0; i < step; i++) from[cells + (walk.order[i] ?? 0)] = EXPLAINED
+interface Asking {
+  readonly from: number
+  readonly runs: number
+  readonly rowsMax: number
+}
+
+/** Rows of a walk that fit; returns the step that comes next. */
+function ask(rows: MixedRows, { start, order }: Walk, { from, runs, rowsMax }: Asking): number {
+  rows.start(start + 1)
+  for (let i = 0; i < from; i++) rows.change(order[i] ?? 0, EXPLAINED)
+  rows.change(order[from] ?? 0, EXPLAINED)
+  let step = from + 1
+  for (; step < runs && rows.count < rowsMax; step++) {
+    rows.start(AS_BEFORE)
+    rows.change(order[step] ?? 0, EXPLAINED)
+  }
+  return step
 }
 
 /** Takes off what rounding has left, from the largest, where it is least. */
@@ -235,8 +240,4 @@ function exact(contributions: Float64Array, total: number): Float64Array {
   }
   contributions[largest] = (contributions[largest] ?? 0) + (total - sum)
   return contributions
-}
-
-function meanOf(values: Float64Array): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length
 }

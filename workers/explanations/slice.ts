@@ -11,6 +11,7 @@ import type { Table } from './background.ts'
 import { seedOf } from './chance.ts'
 import { type Estimate, type EstimateState, freshState } from './estimate.ts'
 import { Ice } from './ice.ts'
+import type { MixedRows } from './mixed-rows.ts'
 import type { Pace } from './pace.ts'
 import { explainedText } from './result.ts'
 import { Shapley } from './shapley.ts'
@@ -36,6 +37,8 @@ export interface Progress {
 export interface SliceOptions<Held> {
   readonly table: Table
   readonly pace: Pace
+  /** Of any slice before; what is in it is of no use any more. */
+  readonly rows: MixedRows
   readonly background: Held
   readonly predicts: Predicts<Held>
   readonly state: ExplainState
@@ -134,23 +137,23 @@ export class Slice<Held> {
 
   /** Runs rows until the estimate wants no more, or the slice is over: then false. */
   async #sample(estimate: Estimate, { features, output }: Explainable): Promise<boolean> {
-    const { predicts, pace, sliceEndMs, background, endMs } = this.#options
+    const { predicts, pace, rows, sliceEndMs, background, endMs } = this.#options
     const { scorer } = predicts
     const explained = scorer.hold([features])
     if (isRefused(explained)) throw new AppError('ERR_FEATURE_INVALID', explained.detail)
-    const from = new Uint16Array(scorer.rowsMax * scorer.features.length)
+    const mixture: Mixture<Held> = { rows, explained, background }
     for (;;) {
       const startMs = nowMs()
       const rowsMax = pace.rows(scorer.rowsMax, sliceEndMs - startMs, this.#isFirst)
       if (rowsMax === 0) return false
-      const rows = estimate.next(from, rowsMax)
-      if (rows === 0) return true
+      estimate.next(rows, rowsMax)
+      if (rows.count === 0) return true
       this.#checkDeadline()
       this.#isFirst = false
-      const mixture: Mixture<Held> = { rows, from, explained, background }
       const scores = await scorer.score(mixture, endMs)
-      pace.ran(rows, nowMs() - startMs)
-      estimate.take(columnOf(scores, scorer.outputs, output))
+      pace.ran(rows.count, nowMs() - startMs)
+      pickOutput(scores, rows.count, { outputs: scorer.outputs, output })
+      estimate.take(scores, rows.count)
     }
   }
 
@@ -178,15 +181,19 @@ function contentOf(features: FeatureMap, names: readonly string[]): string {
   return names.map((name) => `${typeof features[name]} ${features[name]}`).join('\n')
 }
 
-function columnOf(scores: Float64Array, outputs: number, output: number): Float64Array {
-  const column = new Float64Array(scores.length / outputs)
-  for (let i = 0; i < column.length; i++) {
-    const score = scores[i * outputs + output] ?? Number.NaN
+interface Picked {
+  readonly outputs: number
+  readonly output: number
+}
+
+/** Moves the scores of one output to the front, where they are checked. */
+function pickOutput(scores: Float64Array, rows: number, { outputs, output }: Picked): void {
+  for (let row = 0; row < rows; row++) {
+    const score = scores[row * outputs + output] ?? Number.NaN
     if (!Number.isFinite(score)) {
       const mixed = 'a row with values of the background'
       throw new AppError('ERR_INFERENCE', `the model gave no finite score for ${mixed}`)
     }
-    column[i] = score
+    scores[row] = score
   }
-  return column
 }

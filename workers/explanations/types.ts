@@ -13,6 +13,7 @@ import type { ExplanationMethod } from '../../core/bundle/depth-plan.ts'
 import type { Parsed } from '../bodies.ts'
 import type { FeatureMap } from '../predictions/values.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'
+import type { MixedRows } from './mixed-rows.ts'
 
 /** How one request wants its rows explained, all defaults filled in. */
 export interface ExplanationRequest {
@@ -67,22 +68,23 @@ export type Hold<Held> = (
 
 export interface Mixture<Held> {
   /** At most `rowsMax`. */
-  readonly rows: number
-  /** rows × features, row-major: 0 for the explained row, i + 1 for row i of the background. */
-  readonly from: Uint16Array
+  readonly rows: MixedRows
   readonly explained: Held
   readonly background: Held
 }
 
 /** One run of a model. Made by onnx-scorer.ts and code-scorer.ts of this folder. */
 export interface Scorer<Held> {
-  /** Names of the features that are mixed, in the order of `from`. */
+  /** Names of the features that are mixed; rows number them in this order. */
   readonly features: readonly string[]
   readonly rowsMax: number
   /** Values per row: 1, or of more than two classes one for each. */
   readonly outputs: number
   readonly hold: Hold<Held>
-  /** rows × outputs; valid until the next run. Throws an AppError that says what failed. */
+  /**
+   * First in it: rows × outputs. Valid until the next run, and the caller may write to it. Throws
+   * an AppError that says what failed.
+   */
   score(mixture: Mixture<Held>, endMs: number): Promise<Float64Array>
 }
 

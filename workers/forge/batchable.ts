@@ -57,7 +57,7 @@ function obstacleOf(plan: PredictionPlan): string | null {
 
 function tooFew({ accepted, refusal }: TriedRows): string {
   const count = accepted.length === 0 ? 'none' : `only ${accepted.length}`
-  if (refusal === null) return `a proof needs ${PROOF_ROWS} rows, and time was enough for ${count}`
+  if (refusal === null) return `a proof needs ${PROOF_ROWS} different rows, and ${count} were found`
   const why = shortReason(refusal)
   return `no test queries to prove it with: of made-up rows the model took ${count} (${why})`
 }

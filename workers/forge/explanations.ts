@@ -8,15 +8,17 @@ import { dirname, join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
 import { MADE_FOLDER } from '../../core/bundle/content.ts'
-import type { ExplanationPlan } from '../../core/bundle/depth-plan.ts'
+import type { ExplanationPlan, ExplanationRun } from '../../core/bundle/depth-plan.ts'
 import type { ManifestExplanations } from '../../core/bundle/explanation-schema.ts'
 import type { FeaturePlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { type Background, rowsOf } from '../explanations/background.ts'
+import { MixedRows } from '../explanations/mixed-rows.ts'
 import { readSample, type SampleFile, SampleRefused } from '../explanations/sample-file.ts'
 import { isRefused } from '../explanations/slice.ts'
 import type { Scorer } from '../explanations/types.ts'
 import type { FeatureMap } from '../predictions/values.ts'
+import { largerRuns } from './explanation-runs.ts'
 import type { EndpointForged, EndpointRefused, EndpointTask, Of } from './task.ts'
 
 type PredictionTask = EndpointTask<
@@ -33,8 +35,10 @@ const FAULTS_MAX = 20
 /** What `scorer` is made for; features: null where the endpoint declares none. */
 interface Explaining<Held> {
   readonly features: readonly FeaturePlan[] | null
-  /** Null where no number says what the model thinks. */
-  readonly scorer: (features: readonly string[]) => Scorer<Held> | null
+  /** Null where no number says what the model thinks; `rowsMax` is that of a batch if absent. */
+  readonly scorer: (features: readonly string[], rowsMax?: number) => Scorer<Held> | null
+  /** The manifest has not named the size of batches, and nothing has made them smaller. */
+  readonly mayBeLarger: boolean
 }
 
 /** The forged endpoint with its explanations, where it has some. */
@@ -53,7 +57,9 @@ export async function withExplanations<Held>(
     const scorer = explaining.scorer(sample.features)
     if (scorer === null) return refused(`${task.path}.explanations`, [NO_NUMBER])
     const scored = await scoreSample(sample, scorer)
-    const plan = planOf(explanations, `${MADE_FOLDER}/background/${task.endpoint.id}.json`)
+    const run = await runsOf(scored, scorer, explaining)
+    const made = `${MADE_FOLDER}/background/${task.endpoint.id}.json`
+    const plan = { ...planOf(explanations, made), ...(run === undefined ? {} : { run }) }
     await mkdir(dirname(join(task.directory, plan.background)), { recursive: true })
     await writeFile(join(task.directory, plan.background), JSON.stringify(scored))
     return {
@@ -104,6 +110,17 @@ function planOf(given: ManifestExplanations, background: string): ExplanationPla
     nMonteCarloSteps: given.nMonteCarloSteps ?? 100,
     background,
   }
+}
+
+async function runsOf<Held>(
+  scored: Background,
+  { rowsMax: from }: Scorer<Held>,
+  { scorer, mayBeLarger }: Explaining<Held>,
+): Promise<ExplanationRun | undefined> {
+  if (!mayBeLarger) return undefined
+  const fitting = Math.floor(LIMITS.explanationValuesMax / Math.max(1, scored.features.length))
+  const to = Math.min(LIMITS.explanationRowsMax, fitting)
+  return largerRuns(scored, (rowsMax) => scorer(scored.features, rowsMax), { from, to })
 }
 
 async function scoreSample<Held>(
@@ -168,10 +185,11 @@ async function scoreRun<Held>(
   const explained = hold(maps.slice(0, 1))
   if (isRefused(background)) throw new AppError('ERR_FEATURE_INVALID', background.detail)
   if (isRefused(explained)) throw new AppError('ERR_FEATURE_INVALID', explained.detail)
-  const from = new Uint16Array(maps.length * features.length)
-  for (const i of maps.keys()) from.fill(i + 1, i * features.length, (i + 1) * features.length)
-  const mixture = { rows: maps.length, from, explained, background }
-  const scores = await score(mixture, nowMs() + LIMITS.hangMs)
+  const rows = new MixedRows(maps.length, features.length)
+  for (const i of maps.keys()) rows.start(i + 1)
+  const mixture = { rows, explained, background }
+  const scored = await score(mixture, nowMs() + LIMITS.hangMs)
+  const scores = scored.subarray(0, maps.length * outputs)
   if (!scores.every(Number.isFinite)) {
     throw new AppError('ERR_INFERENCE', 'the model gave no finite score')
   }

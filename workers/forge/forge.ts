@@ -32,6 +32,7 @@ import { type Prepared, prepare } from './prepare.ts'
 import { everyNow } from './progress.ts'
 import type { EndpointForged, EndpointRefused } from './task.ts'
 import { type ListedFile, manifestPath, type OnProgress, unpack } from './unpack.ts'
+import { type Untried, untriedOf } from './untried.ts'
 
 /** What is told before the end. */
 export type Notice = Extract<ForgeMessage, { kind: 'phase' | 'named' }>
@@ -52,7 +53,10 @@ export async function forge(
   if (read.kind !== 'valid') return read
   const { unpacked, manifest, generationId } = read
   say('checking', `${unpacked.files.length} files`)
-  const { results, prepared } = await forgeAll(request, { manifest, generationId, unpacked, say })
+  const untried = request.withoutNode === true ? untriedOf(manifest, request.settings) : []
+  const serviceId = request.serviceId ?? manifest.serviceId ?? NO_SERVICE
+  const checked = { manifest, serviceId, generationId, unpacked, untried, say }
+  const { results, prepared } = await forgeAll(request, checked)
   const refusals = [...prepared.refusals, ...results.filter((one) => one.kind === 'refused')]
   if (refusals.length > 0) return refusedAll(refusals)
   const endpoints = results.filter((result) => result.kind === 'forged')
@@ -77,8 +81,18 @@ export async function forge(
     ...(prepared.tables.length > 0 ? { tables: prepared.tables.map(tableReport) } : {}),
   }
   const contentHash = contentSha256(unpacked.files)
-  return { kind: 'forged', generationId, contentSha256: contentHash, plan, report }
+  const verdict = {
+    kind: 'forged',
+    generationId,
+    contentSha256: contentHash,
+    plan,
+    report,
+  } as const
+  return untried.length === 0 ? verdict : { ...verdict, untried: untried.map(({ fault }) => fault) }
 }
+
+/** Stands for the service of a bundle that is only checked; no setting names it. */
+const NO_SERVICE = 'check'
 
 function tableReport({ name, rows, columns, database }: TablePlan): TableReport {
   return { name, rows, columns: columns.length, connection: database?.connection ?? null }
@@ -139,7 +153,9 @@ function invalid(faults: readonly Fault[]) {
 
 interface Checked {
   readonly manifest: Manifest
+  readonly serviceId: string
   readonly generationId: string
+  readonly untried: readonly Untried[]
   readonly unpacked: { readonly files: readonly ContentFile[]; readonly bytes: number }
   readonly say: Tell
 }
@@ -150,11 +166,13 @@ interface ForgedAll {
 }
 
 async function forgeAll(request: ForgeRequest, checked: Checked): Promise<ForgedAll> {
-  const { directory, serviceId, settings, diskBytesMax } = request
-  const { manifest, unpacked, say } = checked
+  const { directory, settings, diskBytesMax } = request
+  const { manifest, serviceId, unpacked, untried, say } = checked
+  const left = new Set(untried.map(({ index }) => index))
+  const tried = { ...manifest, endpoints: manifest.endpoints.filter((_, i) => !left.has(i)) }
   const files = new Map(unpacked.files.map(({ path, size }) => [path, size]))
   const prepared = await prepare({
-    manifest,
+    manifest: tried,
     directory,
     files,
     settings,
@@ -162,7 +180,7 @@ async function forgeAll(request: ForgeRequest, checked: Checked): Promise<Forged
     serviceId,
     tell: say,
   })
-  const children = await childrenFor(manifest, settings)
+  const children = await childrenFor(tried, settings)
   try {
     const results = await forgeEndpoints(request, { ...checked, files, prepared, children })
     return { prepared, results }
@@ -194,8 +212,8 @@ interface Ready extends Checked {
 
 /** One after the other: two models that load at once would make each other's figures wrong. */
 async function forgeEndpoints(
-  { directory, serviceId, settings }: ForgeRequest,
-  { manifest, generationId, files, prepared, children, say }: Ready,
+  { directory, settings }: ForgeRequest,
+  { manifest, serviceId, generationId, untried, files, prepared, children, say }: Ready,
 ): Promise<EndpointForged[]> {
   const found = new Map<string, Promise<ModelFile>>()
   const oncePerModel = (model: string) => {
@@ -211,7 +229,7 @@ async function forgeEndpoints(
   const common = { ...place, files, modelFile: oncePerModel, prepared, context, say }
   const results: EndpointForged[] = []
   for (const [i, endpoint] of manifest.endpoints.entries()) {
-    if (isBlocked(endpoint, prepared)) continue
+    if (isBlocked(endpoint, prepared) || untried.some(({ index }) => index === i)) continue
     results.push(await forgeEndpoint({ ...common, endpoint, path: `endpoints[${i}]` }))
   }
   return results

@@ -5,7 +5,10 @@
  */
 
 import { join, posix } from 'node:path'
+import { COMPILED_WEIGHTS_MIN } from '../../core/bundle/compiled.ts'
 import type { StdPredictionEndpoint } from '../../core/bundle/endpoint-schemas.ts'
+import type { WeightsPlan } from '../../core/bundle/plan.ts'
+import { modelHash } from './model-hash.ts'
 import { modelFacts, rewriteZipMaps } from './zipmap.ts'
 
 export type ModelFile =
@@ -18,6 +21,8 @@ export type ModelFile =
       readonly labels: ReadonlyMap<string, readonly string[]>
       /** Size of the model with its external weights. */
       readonly bytes: number
+      /** Null: too few for a compiled form. */
+      readonly weights: WeightsPlan | null
     }
   | { readonly kind: 'refused'; readonly reason: string }
 
@@ -31,15 +36,23 @@ export async function modelFile(
 ): Promise<ModelFile> {
   const facts = await modelFacts(join(directory, model))
   if (facts.kind === 'refused') return { kind: 'refused', reason: `${model}: ${facts.reason}` }
-  let bytes = files.get(model) ?? 0
+  const outside: string[] = []
+  let outsideBytes = 0
   for (const { path, bytesMin } of facts.externalFiles) {
     const external = posix.join(posix.dirname(model), path)
     const size = files.get(external)
     const reason = externalFault(model, external, { size, bytesMin })
     if (reason !== null) return { kind: 'refused', reason }
-    bytes += size ?? 0
+    outside.push(external)
+    outsideBytes += size ?? 0
   }
-  return withoutZipMap(directory, { files, model, bytes })
+  const bytes = (files.get(model) ?? 0) + outsideBytes
+  const found = await withoutZipMap(directory, { files, model, bytes })
+  if (found.kind === 'refused') return found
+  const weightBytes = facts.weightBytes + outsideBytes
+  if (weightBytes < COMPILED_WEIGHTS_MIN) return { ...found, weights: null }
+  const sha256 = await modelHash(directory, [found.file, ...outside])
+  return { ...found, weights: { bytes: weightBytes, sha256 } }
 }
 
 interface ExternalSize {
@@ -63,7 +76,11 @@ interface Original {
   readonly bytes: number
 }
 
-async function withoutZipMap(directory: string, original: Original): Promise<ModelFile> {
+type WithoutWeights =
+  | Omit<Extract<ModelFile, { kind: 'found' }>, 'weights'>
+  | Extract<ModelFile, { kind: 'refused' }>
+
+async function withoutZipMap(directory: string, original: Original): Promise<WithoutWeights> {
   const { files, model, bytes } = original
   const copy = freeName(files, model)
   const result = await rewriteZipMaps(join(directory, model), join(directory, copy))

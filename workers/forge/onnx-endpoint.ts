@@ -7,11 +7,13 @@ import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import type { ErrorCode } from '../../core/base/errors.ts'
 import type {
+  CostModel,
   EndpointReport,
   EnrichPlan,
   OnnxEndpointPlan,
   PredictionPlan,
 } from '../../core/bundle/plan.ts'
+import { LIMITS } from '../../core/config/limits.ts'
 import { onnxScorer } from '../explanations/onnx-scorer.ts'
 import { Predictor } from '../onnx/predictor.ts'
 import { openOnnx } from '../onnx/runtime.ts'
@@ -139,8 +141,10 @@ async function tryModel(task: ModelTask, loaded: Loaded): Promise<EndpointForged
       : await judgeRows(planned.plan, trial, endpoint)
   const result = forged(task, { ...loaded, plan: planned.plan, judged, tested })
   const { prediction } = result.plan
-  const scorer = () => onnxScorer(model, prediction)
-  return withExplanations(task, result, { features: prediction.features, scorer })
+  const { features, batchable, maxRows } = prediction
+  const scorer = (_: readonly string[], rowsMax?: number) => onnxScorer(model, prediction, rowsMax)
+  const mayBeLarger = batchable && maxRows === LIMITS.batchRowsMax && endpoint.maxRows === undefined
+  return withExplanations(task, result, { features, scorer, mayBeLarger })
 }
 
 function wrongClasses(path: string, label: string, plan: PredictionPlan): EndpointForged {
@@ -196,7 +200,7 @@ function testedBy({ outcomes, examples, answered }: QueriesRun) {
   return { kind: 'tested', queries: outcomes, examples, warmUp: warmUp(answered) } as const
 }
 
-const UNTRIED = { bodies: [], worstBatchMs: 0 }
+const UNTRIED = { bodies: [], worstBatchMs: 0, cost: { fixedUs: 0, perRowUs: 0 } }
 
 /** With look-ups in front; made-up rows would have no key that a table knows. */
 async function enrichedRun(task: ModelTask, plan: OnnxEndpointPlan): Promise<TestResult> {
@@ -247,14 +251,15 @@ interface Settled {
   readonly prediction: PredictionPlan
   readonly bodies: readonly string[]
   readonly worstBatchMs: number
+  readonly cost: CostModel
 }
 
 function endpointPlan(
   { endpoint }: ModelTask,
-  { prediction, bodies, worstBatchMs, enrich }: Settled,
+  { prediction, bodies, worstBatchMs, cost, enrich }: Settled,
 ): OnnxEndpointPlan {
   const common = commonPlan(endpoint, endpoint.model)
-  const plan = { ...common, type: 'STD_PREDICTION', worstBatchMs, prediction } as const
+  const plan = { ...common, type: 'STD_PREDICTION', worstBatchMs, cost, prediction } as const
   return { ...plan, ...(enrich === null ? {} : { enrich }), warmUp: bodies }
 }
 
@@ -267,7 +272,8 @@ interface Finished extends Loaded {
 function forged(task: ModelTask, finished: Finished) {
   const { judged, tested, file, model, loadMs, enrich } = finished
   const { batchable, maxRows, cost } = judged
-  const prediction = { ...finished.plan, batchable, maxRows }
+  const weights = file.weights === null ? {} : { weights: file.weights }
+  const prediction = { ...finished.plan, batchable, maxRows, ...weights }
   const worstBatchMs = roundedMs(judged.worstBatchMs)
   const report: EndpointReport = {
     endpointId: task.endpoint.id,
@@ -284,7 +290,7 @@ function forged(task: ModelTask, finished: Finished) {
     worstBatchMs,
     testQueries: tested.queries,
   }
-  const settled = { prediction, bodies: tested.warmUp, worstBatchMs, enrich }
+  const settled = { prediction, bodies: tested.warmUp, worstBatchMs, cost, enrich }
   const plan = { ...endpointPlan(task, settled), ...examplesPart(tested) }
   return { kind: 'forged', plan, report } as const
 }

@@ -16,6 +16,7 @@ export const OPSET = { domain: 1, version: 2 } as const
 export const GRAPH = {
   node: 1,
   initializer: 5,
+  input: 11,
   output: 12,
   valueInfo: 13,
   sparseInitializer: 15,
@@ -34,7 +35,7 @@ export const ATTRIBUTE = {
 } as const
 export const FUNCTION = { attributeDefaults: 11, node: 7 } as const
 export const TRAINING = { initialization: 1, algorithm: 2 } as const
-export const TENSOR = { externalData: 13 } as const
+export const TENSOR = { name: 8, externalData: 13 } as const
 export const SPARSE = { values: 1, indices: 2 } as const
 export const ENTRY = { key: 1, value: 2 } as const
 export const VALUE = { name: 1, type: 2 } as const

@@ -74,7 +74,12 @@ export interface ModelScan {
   readonly graph: Field
   readonly nodes: readonly NodeScan[]
   readonly outputs: readonly ValueScan[]
+  /** Of the weights of the main graph that are in the model's own file, without small ones. */
+  readonly weightBytes: number
 }
+
+/** Smaller ones are shapes and scales, which are never shared. */
+export const WEIGHT_BYTES_MIN = 1024
 
 /** Name of an operator over all domains; `ai.onnx` is the long form of the empty domain. */
 export function operatorName(domain: string, opType: string): string {
@@ -91,6 +96,7 @@ class Scanner {
   readonly #inner = new Set<string>()
   #nodeCount = 0
   #itemCount = 0
+  #weightBytes = 0
 
   constructor(file: WireFile) {
     this.#file = file
@@ -117,7 +123,8 @@ class Scanner {
     const { nodes, outputs } = this.#mainGraph(graph)
     const externalFiles = [...this.#external].map(([path, bytesMin]) => ({ path, bytesMin }))
     const rest = { nodeCount: this.#nodeCount, innerOperators: this.#inner, graph, nodes, outputs }
-    return { irVersion, producer, producerVersion, opsets, externalFiles, ...rest }
+    const weightBytes = this.#weightBytes
+    return { irVersion, producer, producerVersion, opsets, externalFiles, weightBytes, ...rest }
   }
 
   #opset(field: Field): Opset {
@@ -138,8 +145,16 @@ class Scanner {
       if (field.number === GRAPH.node) nodes.push(this.#node(field, 2))
       else if (field.number === GRAPH.output) outputs.push(this.#value(field))
       else this.#weights(field)
+      if (field.number === GRAPH.initializer || isConstant(nodes.at(-1), field)) {
+        this.#addWeight(field)
+      }
     }
     return { nodes, outputs }
+  }
+
+  /** The data of a weight is nearly all of its field. */
+  #addWeight({ value, end }: Field): void {
+    if (end - value >= WEIGHT_BYTES_MIN) this.#weightBytes += end - value
   }
 
   /** A graph inside an attribute. Answers every name that its nodes take in. */
@@ -295,6 +310,11 @@ class Scanner {
     if (entries.has(key)) throw new WireError(`external data names its ${showName(key)} twice`)
     entries.set(key, value)
   }
+}
+
+/** Whether this field is the last node, and that a Constant: a weight in other clothes. */
+function isConstant(node: NodeScan | undefined, field: Field): boolean {
+  return node !== undefined && node.field === field && node.opType === 'Constant'
 }
 
 const TWO_LABELS = 'a node of the model names its class labels twice'

@@ -123,6 +123,11 @@ interface Queried {
     | undefined
 }
 
+/** The bodies of an endpoint's test queries. */
+export function queryBodies(endpoint: Queried): string[] {
+  return (endpoint.testQueries ?? []).map(({ q }) => JSON.stringify(plainly(q, endpoint)))
+}
+
 export async function runTestQueries(
   runs: Runs,
   endpoint: Queried,

@@ -46,6 +46,8 @@ export class RowRunner {
 }
 
 const TRIES_MAX = 64
+/** Of a few truth values and categories there are only so many rows. */
+const REPEATED_MAX = 1_000
 /** A model that takes longer for a few rows gains nothing from a proof that takes minutes. */
 const TRIES_MS = 2_000
 
@@ -59,10 +61,14 @@ export async function tryRows(
   const seen = new Set<string>()
   const endMs = nowMs() + TRIES_MS
   let refusal: string | null = null
-  let tries = 0
+  let [tries, repeated] = [0, 0]
   for (const row of candidates) {
     const key = JSON.stringify(row)
-    if (seen.has(key)) continue
+    if (seen.has(key)) {
+      repeated += 1
+      if (repeated >= REPEATED_MAX) break
+      continue
+    }
     seen.add(key)
     try {
       accepted.push({ row, outputs: await runner.run([row]) })
@@ -142,7 +148,8 @@ function randomValue(feature: FeaturePlan, pool: readonly unknown[], chance: Cha
     case 'integer':
       return known ?? Math.floor(random() * 10)
     default:
-      if (typeof known === 'number') return known * (0.5 + random())
+      // Zero times whatever stays zero.
+      if (typeof known === 'number' && known !== 0) return known * (0.5 + random())
       return (random() * 2 - 1) * scale
   }
 }

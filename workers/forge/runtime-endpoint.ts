@@ -6,9 +6,10 @@
 
 import { nowMs } from '../../core/base/clock.ts'
 import { AppError, ERROR_TABLE, type Fault } from '../../core/base/errors.ts'
-import type { RunType } from '../../core/bundle/manifest.ts'
+import type { RunType } from '../../core/bundle/endpoint-types.ts'
 import type { CostModel, CustomPredictionPlan, EndpointReport } from '../../core/bundle/plan.ts'
 import { join } from '../../core/bundle/sentences.ts'
+import { LIMITS } from '../../core/config/limits.ts'
 import { openRuntime } from '../open-runtime.ts'
 import type { Runtime } from '../runtime.ts'
 import { measureCost } from './cost.ts'
@@ -131,12 +132,13 @@ async function tryRuntime(task: RuntimeTask, opened: Opened): Promise<EndpointFo
   if (prediction === null || !isPrediction(endpoint)) return result
   const { features } = prediction
   // Whether rows share a call is known by now, but not to the runtime that was opened to find out.
-  const rowsMax = judged.batchable ? judged.maxRows : 1
-  const scorer = (names: readonly string[]) => {
+  const batch = judged.batchable ? judged.maxRows : 1
+  const scorer = (names: readonly string[], rowsMax = batch) => {
     const found = runtime.scorer?.(names)
     return found === undefined ? null : { ...found, rowsMax }
   }
-  return withExplanations({ ...task, endpoint }, result, { features, scorer })
+  const mayBeLarger = batch === LIMITS.batchRowsMax && endpoint.maxRows === undefined
+  return withExplanations({ ...task, endpoint }, result, { features, scorer, mayBeLarger })
 }
 
 interface Judged {
@@ -232,6 +234,7 @@ function forged(task: RuntimeTask, opened: Opened, finished: Finished) {
     plan: {
       ...settled(withArguments(plan, runtime), judged),
       worstBatchMs,
+      cost: judged.cost,
       warmUp: bodies,
       ...examplesPart(run),
     },

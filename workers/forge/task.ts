@@ -1,7 +1,8 @@
 /** What forging an endpoint starts from and ends in, whatever its type. */
 
 import { AppError, ERROR_TABLE, type ErrorCode, type Fault } from '../../core/base/errors.ts'
-import type { ManifestEndpoint, RunType } from '../../core/bundle/manifest.ts'
+import type { RunType } from '../../core/bundle/endpoint-types.ts'
+import type { ManifestEndpoint } from '../../core/bundle/manifest.ts'
 import type { EndpointPlan, EndpointReport } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { ForgePhase } from '../protocol.ts'

@@ -58,6 +58,8 @@ export type ModelFacts =
       readonly nodeCount: number
       /** Files with weights; their names are clean, whether they exist is for the caller. */
       readonly externalFiles: readonly ExternalFile[]
+      /** Of large weights in the file itself. */
+      readonly weightBytes: number
     }
   | { readonly kind: 'refused'; readonly reason: string }
 
@@ -68,9 +70,10 @@ const OPSET_VERSION = 9
 /** What a model says of itself, without loading it. */
 export async function modelFacts(path: string): Promise<ModelFacts> {
   return readModel(path, async (_file, scan) => {
-    const { irVersion, producer, producerVersion, opsets, nodeCount, externalFiles } = scan
+    const { irVersion, producer, producerVersion, opsets } = scan
     const versions = { irVersion, producer, producerVersion, opsets }
-    return { kind: 'facts', ...versions, nodeCount, externalFiles }
+    const { nodeCount, externalFiles, weightBytes } = scan
+    return { kind: 'facts', ...versions, nodeCount, externalFiles, weightBytes }
   })
 }
 

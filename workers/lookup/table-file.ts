@@ -2,9 +2,10 @@
 
 import { stat } from 'node:fs/promises'
 import { messageOf } from '../../core/base/errors.ts'
+import { delimiterOf } from '../../core/bundle/file-names.ts'
 import type { ColumnPlan, ColumnType } from '../../core/bundle/plan.ts'
 import { nearest, shown } from '../../core/bundle/sentences.ts'
-import { delimiterOf, type ManifestTable } from '../../core/bundle/table-schema.ts'
+import type { ManifestTable } from '../../core/bundle/table-schema.ts'
 import { CsvRefused, type RowBatch, readCsv } from './csv.ts'
 
 export type OpenedFile =

@@ -8,10 +8,15 @@ import { resultWriter, type WriteResult } from '../predictions/result-text.ts'
 import type { FeatureMap } from '../predictions/values.ts'
 import type { Fetched, Tensor } from './session.ts'
 
+/** A row; its features after look-ups. */
+interface Featured {
+  readonly features: FeatureMap
+}
+
 /** Answers of one run, row by row. */
 export interface ResultEncoder {
-  /** The `result` object as JSON text; `features` are those of the row after look-ups. */
-  text(row: number, features: FeatureMap): string
+  /** The `result` object as JSON text. */
+  text(row: number, of: Featured): string
   /** Index of the class that the model predicts, where there are more than two; else 0. */
   output(row: number): number
 }
@@ -64,10 +69,10 @@ function matrix(outputs: Fetched, name: string, rows: number, columns: number): 
 function regression(values: Values, write: WriteResult | null): ResultEncoder {
   return {
     output: () => 0,
-    text: (row, features) => {
+    text: (row, of) => {
       if (write === null) return `{"prediction":${jsonNumber(values[row])},"ignored":false}`
       const prediction = Number(values[row])
-      return write({ prediction, probas: null, customKeys: null }, features)
+      return write({ prediction, probas: null, customKeys: null }, of.features)
     },
   }
 }
@@ -80,9 +85,9 @@ function labelsOnly(
   const indexOf = labelIndex(plan.classes)
   return {
     output: (row) => Math.max(0, indexOf(labels[row])),
-    text: (row, features) => {
+    text: (row, of) => {
       const prediction = plan.classes[indexOf(labels[row])] ?? String(labels[row])
-      if (write !== null) return write({ prediction, probas: null, customKeys: null }, features)
+      if (write !== null) return write({ prediction, probas: null, customKeys: null }, of.features)
       return `{"prediction":${JSON.stringify(prediction)},"ignored":false}`
     },
   }
@@ -100,7 +105,7 @@ function classification(plan: PredictionPlan, scores: string, write: WriteResult
     const at = (row: number, i: number) => probability(values, columns, row, i)
     return {
       output: (row) => (classes.length > 2 ? winner(row) : 0),
-      text: write === null ? plain : (row, features) => deep(row, features, write),
+      text: write === null ? plain : (row, of) => deep(row, of.features, write),
     }
     function plain(row: number): string {
       let text = heads[winner(row)] ?? ''

@@ -87,6 +87,25 @@ export class Columns {
     return null
   }
 
+  /** Names of the features in the order in which fillNumbers() takes them; null: not all are. */
+  get numbers(): readonly string[] | null {
+    const areNumbers = this.#slots.every(({ numbers }) => numbers !== null)
+    return areNumbers ? this.#slots.map(({ name }) => name) : null
+  }
+
+  /** Puts one row of numbers in; false when fill() is to tell what is to become of one of them. */
+  fillNumbers(values: Float64Array, at: number, row: number): boolean {
+    let next = at
+    for (const { numbers, lowest, highest, integral, input, column } of this.#slots) {
+      const value = values[next] ?? Number.NaN
+      next += 1
+      const fits = value >= lowest && value <= highest && (!integral || Number.isInteger(value))
+      if (!fits || numbers === null) return false
+      numbers[row * input.width + column] = value
+    }
+    return true
+  }
+
   /** The tensors of the first `rows` rows; they share the buffers, so run before the next fill. */
   feeds(rows: number): Feeds {
     const feeds: Feeds = {}

@@ -5,7 +5,6 @@
  * other (`plan.batchable`). A row that is refused or fails does so alone: its neighbours are run.
  */
 
-import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
 import type { OnnxEndpointPlan, PredictionPlan } from '../../core/bundle/plan.ts'
@@ -26,9 +25,11 @@ import {
 import type { Features } from '../predictions/requests.ts'
 import { ignoredRow } from '../predictions/results.ts'
 import type { BatchJob, WorkerOutcome } from '../protocol.ts'
+import { QuickRow, RowReader } from '../quick-rows/row-reader.ts'
 import { answerMaker, fetchesOf, type ResultEncoder } from './answers.ts'
 import { Columns } from './columns.ts'
-import { type Model, openModel } from './session.ts'
+import { type FormsContext, openServed } from './served-model.ts'
+import type { Model } from './session.ts'
 import { decodeTensors, encodeTensors, TensorRefused } from './tensors.ts'
 
 interface Generation {
@@ -40,17 +41,21 @@ export interface PredictorOptions extends Generation {
   /** Adds features to rows before they are scored; released with the predictor. */
   readonly enricher?: Enricher | null
   readonly explainer?: Explainer<HeldTensors> | null
+  /** Absent: the model is loaded as it is in the bundle. */
+  readonly forms?: FormsContext
 }
 
 /** All callers of this job have had their answer by now: that their time is up. */
 class TooLate extends Error {}
+
+const NO_FORMS: FormsContext = { compiled: null, checked: {}, log: () => {} }
 
 export async function openPredictor(
   directory: string,
   options: PredictorOptions,
   plan: OnnxEndpointPlan,
 ): Promise<Predictor> {
-  const model = await openModel(join(directory, plan.prediction.model))
+  const model = await openServed(directory, plan.prediction, options.forms ?? NO_FORMS)
   return new Predictor(model, plan, options)
 }
 
@@ -62,6 +67,7 @@ export class Predictor {
   readonly #fetches: readonly string[]
   readonly #encoderOf: ReturnType<typeof answerMaker>
   readonly #jobs: PredictionJobs
+  readonly #reader: RowReader | null
   readonly #enricher: Enricher | null
   readonly #explain: ((job: BatchJob) => Promise<WorkerOutcome>) | null
   #turn: Promise<unknown> = Promise.resolve()
@@ -76,8 +82,11 @@ export class Predictor {
     this.#encoderOf = answerMaker(endpoint.prediction)
     const { serviceId, generationId } = options
     const rows = this.#rows.bind(this)
-    this.#jobs = new PredictionJobs({ endpoint, serviceId, generationId, rows })
-    this.#explain = this.#explaining(options.explainer ?? null)
+    this.#reader = this.#enricher === null ? readerOf(endpoint, this.#columns) : null
+    const reader = this.#reader
+    this.#jobs = new PredictionJobs({ endpoint, serviceId, generationId, rows, reader })
+    const rowsMax = endpoint.explanations?.run?.rowsMax ?? this.#rowsMax
+    this.#explain = this.#explaining(options.explainer ?? null, rowsMax)
   }
 
   async release(): Promise<void> {
@@ -95,8 +104,8 @@ export class Predictor {
     }
   }
 
-  #explaining(explainer: Explainer<HeldTensors> | null) {
-    const scorer = explainer === null ? null : onnxScorer(this.#model, this.#plan)
+  #explaining(explainer: Explainer<HeldTensors> | null, rowsMax: number) {
+    const scorer = explainer === null ? null : onnxScorer(this.#model, this.#plan, rowsMax)
     if (explainer === null || scorer === null) return null
     const predict: Predicts<HeldTensors>['predict'] = (item, endMs) =>
       this.#jobs.predict(item, endMs).catch(tooLate)
@@ -172,6 +181,9 @@ export class Predictor {
   /** Puts a row into the input buffers; null, or the answer of a row that is not run. */
   #fill(row: Features | undefined, at: number): RowResult | null {
     if (row?.kind !== 'features') return notRun(row)
+    const reader = this.#reader
+    const isIn = row instanceof QuickRow && reader !== null
+    if (isIn && this.#columns.fillNumbers(reader.values, row.at, at)) return null
     const problem = this.#columns.fill(row.features, at)
     if (problem === null) return null
     if (problem.kind === 'ignore') return ignoredRow(problem.detail)
@@ -187,7 +199,7 @@ export class Predictor {
         const index = chunk[k] ?? 0
         const row = rows[index]
         if (row?.kind !== 'features') continue
-        results[index] = encoder.text(k, row.features)
+        results[index] = encoder.text(k, row)
         if (run.seen === null) continue
         run.seen.features = row.features
         run.seen.output = encoder.output(k)
@@ -232,6 +244,13 @@ export class Predictor {
       return { kind: 'failed', code: 'ERR_TENSOR_INVALID', detail: error.message }
     }
   }
+}
+
+/** Null: its rows hold more than numbers, or its callers may be sent on without asking for it. */
+function readerOf({ prediction, explanations }: OnnxEndpointPlan, columns: Columns) {
+  const names = prediction.kind === 'RAW' ? null : columns.numbers
+  const isPlain = explanations?.enabled !== true
+  return names !== null && names.length > 0 && isPlain ? new RowReader(names) : null
 }
 
 interface Scoring {

@@ -6,6 +6,7 @@
 
 import { env, InferenceSession, Tensor } from 'onnxruntime-node'
 import type { Datatype, TensorSpec } from '../../core/bundle/plan.ts'
+import { atOnce } from './at-once.ts'
 
 export { Tensor }
 
@@ -24,23 +25,54 @@ export interface Model {
   release(): Promise<void>
 }
 
+const OPTIONS = {
+  executionProviders: ['cpu'],
+  intraOpNumThreads: 1,
+  interOpNumThreads: 1,
+  executionMode: 'sequential',
+  enableCpuMemArena: false,
+  enableMemPattern: false,
+  logSeverityLevel: 3,
+} as const satisfies InferenceSession.SessionOptions
+
 /** Always by path: external data of a model read from bytes would be looked for in the cwd. */
-export async function openModel(path: string): Promise<Model> {
-  const session = await InferenceSession.create(path, {
-    executionProviders: ['cpu'],
-    intraOpNumThreads: 1,
-    interOpNumThreads: 1,
-    executionMode: 'sequential',
+export function openModel(path: string): Promise<Model> {
+  return open(path, { graphOptimizationLevel: 'all' })
+}
+
+/** Of a compiled form, whose graph is optimized already. */
+export function openCompiled(path: string): Promise<Model> {
+  return open(path, { graphOptimizationLevel: 'disabled' })
+}
+
+/**
+ * Writes the optimized model, and beside it a file with its weights, packed as the nodes of this
+ * machine want them. What is written needs workers/compile/repair.ts before it may be loaded.
+ */
+export async function writeCompiled(
+  path: string,
+  target: { readonly model: string; readonly dataName: string; readonly bytesMin: number },
+): Promise<void> {
+  const session = {
+    optimized_model_external_initializers_file_name: target.dataName,
+    optimized_model_external_initializers_min_size_in_bytes: String(target.bytesMin),
+    save_external_prepacked_constant_initializers: '1',
+  }
+  const model = await open(path, {
     graphOptimizationLevel: 'all',
-    enableCpuMemArena: false,
-    enableMemPattern: false,
-    logSeverityLevel: 3,
+    optimizedModelFilePath: target.model,
+    extra: { session },
   })
+  await model.release()
+}
+
+async function open(path: string, options: InferenceSession.SessionOptions): Promise<Model> {
+  const session = await InferenceSession.create(path, { ...OPTIONS, ...options })
   return {
     inputs: session.inputMetadata.map(specOf),
     outputs: session.outputMetadata.map(specOf),
     run: (feeds, outputs) =>
-      outputs === undefined ? session.run(feeds) : session.run(feeds, [...outputs]),
+      atOnce(() => (outputs === undefined ? session.run(feeds) : session.run(feeds, [...outputs]))),
     release: () => session.release(),
   }
 }

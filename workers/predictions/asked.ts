@@ -11,10 +11,12 @@ import { type Parsed, parseBodies } from '../bodies.ts'
 import { requestOf } from '../explanations/request.ts'
 import type { BatchJob, RequestFacts, Reroute, WorkerOutcome } from '../protocol.ts'
 import { NOT_UTF8, parametersOf } from '../query.ts'
+import { quickBodies } from '../quick-rows/bodies.ts'
+import type { QuickRows, RowReader } from '../quick-rows/row-reader.ts'
 import type { Elsewhere, Refused } from './requests.ts'
 import { quoted } from './values.ts'
 
-export type Body = Parsed | Refused | Elsewhere
+export type Body = Parsed | QuickRows | Refused | Elsewhere
 
 export interface Sorted {
   /** One entry per request. */
@@ -33,8 +35,17 @@ export const NOT_EXPLAINED: WorkerOutcome = {
 
 const ELSEWHERE: Elsewhere = { kind: 'elsewhere' }
 
-export function sortBodies(job: BatchJob, plan: EndpointPlan, generationId: string): Sorted {
-  const bodies: Body[] = requestBodies(job)
+/** What it asks. */
+export interface Asked {
+  readonly plan: EndpointPlan
+  readonly generationId: string
+  /** Null: every body is parsed. */
+  readonly reader: RowReader | null
+}
+
+export function sortBodies(job: BatchJob, { plan, generationId, reader }: Asked): Sorted {
+  const isPlain = reader !== null && job.requests === undefined
+  const bodies: Body[] = isPlain ? quickBodies(job, reader) : requestBodies(job)
   const reroutes: Reroute[] = []
   for (let index = 0; index < bodies.length; index++) {
     const body = bodies[index]

@@ -99,12 +99,13 @@ export class CustomPredictor {
   /** Never throws: what goes wrong with one request is told of that request. */
   async run(job: BatchJob): Promise<WorkerOutcome> {
     if (job.verb !== 'explain') return this.#jobs.run(job)
-    const { explainer } = this.#options
+    const { explainer, endpoint } = this.#options
     if (explainer === null) return NOT_EXPLAINED
+    const rowsMax = endpoint.explanations?.run?.rowsMax ?? this.#options.rowsMax
     return explainer.run(job, {
       parse: () => requestBodies(job)[0] ?? NO_BODY,
       predict: (item, endMs) => this.#jobs.predict(item, endMs),
-      scorer: codeScorer({ ...this.#options, features: explainer.background.features }),
+      scorer: codeScorer({ ...this.#options, rowsMax, features: explainer.background.features }),
     })
   }
 

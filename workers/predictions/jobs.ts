@@ -9,6 +9,7 @@ import type { ErrorCode } from '../../core/base/errors.ts'
 import type { EndpointPlan } from '../../core/bundle/plan.ts'
 import type { Predicted } from '../explanations/types.ts'
 import type { BatchJob, RowFailure, WorkerOutcome } from '../protocol.ts'
+import type { QuickRows, RowReader } from '../quick-rows/row-reader.ts'
 import { type Body, sortBodies } from './asked.ts'
 import { endOfWaiting, envelopeTail, milliseconds, timingHead } from './envelope.ts'
 import { type Features, featuresOf, itemsOf } from './requests.ts'
@@ -51,6 +52,8 @@ export interface PredictionJobOptions {
   readonly generationId: string
   /** One result per row; may reject when it is too late for all of them. */
   readonly rows: (rows: readonly Features[], run: Run) => Promise<RowResult[]>
+  /** Reads bodies that hold nothing but numbers; absent: each is parsed. */
+  readonly reader?: RowReader | null
 }
 
 /** The code is not asked again for the others: nobody waits any more, or nobody is there. */
@@ -73,11 +76,13 @@ export class PredictionJobs {
       predictionMs: 0,
       seen: null,
     }
-    const { bodies, reroutes } = sortBodies(job, endpoint, this.#options.generationId)
+    const { generationId, reader = null } = this.#options
+    const { bodies, reroutes } = sortBodies(job, { plan: endpoint, generationId, reader })
     const answers =
       job.verb === 'single' ? await this.#single(bodies, run) : await this.#multi(bodies, run)
     const outcome = this.#outcome(job, answers, nowMs() - startMs, run)
-    return reroutes.length === 0 ? outcome : { ...outcome, reroutes }
+    if (reroutes.length === 0) return outcome
+    return { ...outcome, reroutes, ...(job.lent === true ? { returned: job.bytes } : {}) }
   }
 
   /** The plain prediction of one item of a body, with what an explanation of it needs. */
@@ -120,7 +125,7 @@ export class PredictionJobs {
 
   /** One row per body; rows of all bodies go together. */
   #single(bodies: readonly Body[], run: Run): Promise<RowResult[]> {
-    const rows = bodies.map((body) => (body.kind === 'value' ? featuresOf(body.value) : body))
+    const rows = bodies.map((body) => (body.kind === 'rows' ? body.row(0) : rowOf(body)))
     return this.#options.rows(rows, run)
   }
 
@@ -128,17 +133,27 @@ export class PredictionJobs {
   async #multi(bodies: readonly Body[], run: Run): Promise<RowResult[]> {
     const answers: RowResult[] = []
     for (const body of bodies) {
-      const items = body.kind === 'value' ? itemsOf(body.value) : body
+      const items = rowsOf(body)
       if ('kind' in items) {
         answers.push(notRun(items))
         continue
       }
-      const results = await this.#options.rows(items.map(featuresOf), run)
+      const results = await this.#options.rows(items, run)
       const final = results.find((result) => typeof result !== 'string' && FINAL.has(result.code))
       answers.push(final ?? inPlace(results))
     }
     return answers
   }
+}
+
+function rowOf(body: Exclude<Body, QuickRows>): Features {
+  return body.kind === 'value' ? featuresOf(body.value) : body
+}
+
+function rowsOf(body: Body): readonly Features[] | Exclude<Features, { kind: 'features' }> {
+  if (body.kind === 'rows') return Array.from({ length: body.rows }, (_, row) => body.row(row))
+  const items = body.kind === 'value' ? itemsOf(body.value) : body
+  return 'kind' in items ? items : items.map(featuresOf)
 }
 
 /** What every prediction ends with, and no ignored row. */

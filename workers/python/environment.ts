@@ -30,6 +30,28 @@ export interface EnvironmentSources {
 const VERSION_MS = 10_000
 const LAST_LINES = 10
 
+/**
+ * Puts what `ensurepip` would install into the environment that runs it, from the same wheels. They
+ * are unpacked and not installed, because pip takes seven seconds for it, most of them to compile
+ * what the one run of it never loads.
+ */
+const UNPACK_PIP = `
+import glob, os, sys, sysconfig, zipfile
+try:
+    import ensurepip
+except ImportError:
+    sys.exit(1)
+own = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+folder = sysconfig.get_config_var("WHEEL_PKG_DIR") or own
+names = ["pip", "setuptools"] if sys.version_info < (3, 12) else ["pip"]
+for name in names:
+    wheels = glob.glob(os.path.join(glob.escape(folder), name + "-*.whl"))
+    if len(wheels) != 1:
+        sys.exit(1)
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        wheel.extractall(sysconfig.get_path("purelib"))
+`
+
 /** What the hash covers: interpreter, requirements and wheels. */
 export async function planEnvironment(
   given: { readonly requirements: string; readonly wheels: string | null },
@@ -102,10 +124,16 @@ async function make(
   const run = (program: string, args: readonly string[]) =>
     runProgram({ program, args, settings, timeoutMs: endMs - nowMs(), onLine })
   onLine('making a virtual environment')
-  const venv = await run(interpreter(settings), ['-m', 'venv', folder])
-  if (venv.how !== 'code 0') throw venvFailure(venv.how, venv.last)
+  const python = join(folder, 'bin/python')
+  const empty = await run(interpreter(settings), ['-m', 'venv', '--without-pip', folder])
+  const unpacked = empty.how === 'code 0' ? await run(python, ['-c', UNPACK_PIP]) : empty
+  // With wheels elsewhere, or without the module, Python does it its own way and says what lacks.
+  if (unpacked.how !== 'code 0') {
+    const venv = await run(interpreter(settings), ['-m', 'venv', folder])
+    if (venv.how !== 'code 0') throw venvFailure(venv.how, venv.last)
+  }
   onLine(`installing ${plan.requirements}`)
-  const pip = await run(join(folder, 'bin/python'), pipArguments(plan, directory, settings))
+  const pip = await run(python, pipArguments(plan, directory, settings))
   if (pip.how !== 'code 0') {
     throw failed([`pip: ${pip.how}`, ...pip.last.map((line) => withoutIndex(line, settings))])
   }

@@ -5,7 +5,6 @@ import { AppError } from '../../core/base/errors.ts'
 import type { REndpointPlan } from '../../core/bundle/plan.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { Crew } from '../children/crew.ts'
-import { isExecutable } from '../children/executable.ts'
 import { codeScorer } from '../explanations/code-scorer.ts'
 import { openExplainer } from '../explanations/explainer.ts'
 import type { Enricher } from '../lookup/enrich.ts'
@@ -16,14 +15,9 @@ import type { OpenRuntime, RuntimeContext } from '../runtime.ts'
 import { warmChild } from '../warm-up.ts'
 import { type RCall, type RReply, type RSession, rDialect } from './dialect.ts'
 import { type CallR, functionRunner } from './functions.ts'
+import { rscript } from './interpreter.ts'
 import { Listener } from './listener.ts'
 import { rowCaller } from './predictions.ts'
-
-const HOW_TO_INSTALL =
-  'this bundle needs R: install it with "apt-get install r-base-core", or name Rscript with ' +
-  '--rscript'
-const NO_PROGRAM =
-  'this bundle needs R, and what the node was given as --rscript is no program; health names it'
 
 interface Parts {
   readonly plan: REndpointPlan
@@ -33,12 +27,7 @@ interface Parts {
 }
 
 export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
-  if (context.settings.rscript === null) {
-    throw new AppError('ERR_INTERPRETER_MISSING', HOW_TO_INSTALL)
-  }
-  if (!isExecutable(context.settings.rscript)) {
-    throw new AppError('ERR_INTERPRETER_MISSING', NO_PROGRAM)
-  }
+  const program = rscript(context.settings)
   const explainer: CodeExplainer | null = await openExplainer(context.directory, {
     ...context,
     plan,
@@ -49,13 +38,11 @@ export const openR: OpenRuntime<REndpointPlan> = async (plan, context) => {
     throw error
   })
   const parts: Parts = { plan, context, enricher, explainer }
-  const crew = await startCrew(parts, context.settings.rscript, listener).catch(
-    async (error: unknown) => {
-      await listener.close()
-      await enricher?.release()
-      throw error
-    },
-  )
+  const crew = await startCrew(parts, program, listener).catch(async (error: unknown) => {
+    await listener.close()
+    await enricher?.release()
+    throw error
+  })
   const ask: CallR = (rows, endMs) => crew.run(rows, { deadlineMs: endMs - nowMs() })
   return {
     program: crew.program,

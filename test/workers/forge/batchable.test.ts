@@ -8,13 +8,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { type NodeSpec, onnxModel } from '../../../bench/workloads/onnx-builder.ts'
 import type { StdPredictionEndpoint } from '../../../core/bundle/endpoint-schemas.ts'
 import { fit, measureCost } from '../../../workers/forge/cost.ts'
 import { candidateRows } from '../../../workers/forge/rows.ts'
 import { planPrediction } from '../../../workers/forge/signature.ts'
 import { judgeRows, tryAsRows } from '../../../workers/forge/trial.ts'
 import { openModel } from '../../../workers/onnx/session.ts'
-import { type NodeSpec, onnxModel } from '../../tools/onnx-builder.ts'
 import { classifier, mixedPipeline, regressor, rowDependent } from '../../tools/onnx-models.ts'
 
 /** Judged as the forge judges it. */
@@ -147,6 +147,20 @@ t.test('rows that the model refuses need test queries or categories', async (t) 
   t.match(await judge(t, mixedPipeline(), { testQueries }), { batchable: true, maxRows: 64 })
   const features = [{ name: 'colour', categories: ['red', 'green'] }, { name: 'size' }]
   t.match(await judge(t, mixedPipeline(), { features }), { batchable: true })
+})
+
+t.test('a row of zeros lends its values without an end of different rows', async (t) => {
+  const testQueries = [{ q: { features: { f0: 0, f1: 0 } } }]
+  const judged = await judge(t, classifier(2, 2), { testQueries })
+  t.match(judged, { batchable: true, maxRows: 64 })
+})
+
+t.test('where there are only a few different rows the search for more ends', async (t) => {
+  const judged = await judge(t, classifier(1, 2), { features: [{ name: 'a', type: 'boolean' }] })
+  t.match(judged, {
+    batchable: false,
+    reason: 'a proof needs 8 different rows, and only 2 were found',
+  })
 })
 
 t.test('made-up rows are the same every time', async (t) => {

@@ -1,21 +1,25 @@
 /**
  * Goal: a good bundle comes out of the forge with a plan that answers right, a bad one with every
- * reason, and nothing that a model does is more than a message. Method: the real child process, on
- * bundles around real models and around ones built to do harm.
+ * reason, and nothing that a model does is more than a message. Method: bundles around real models,
+ * forged here, and ones that are built to do harm, by the real child process.
  */
 
-import { fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { compiled } from '../../../bench/paths.ts'
+import { onnxModel } from '../../../bench/workloads/onnx-builder.ts'
+import type { ZipEntry } from '../../../bench/workloads/zip-writer.ts'
+import { bundleEntries } from '../../../bench/workloads/zip-writer.ts'
 import type { EndpointPlan, OnnxEndpointPlan } from '../../../core/bundle/plan.ts'
 import { tryBody } from '../../../workers/forge/queries.ts'
 import { openPredictor } from '../../../workers/onnx/predictor.ts'
-import { type ForgeRun, type ForgeRunOptions, runForge } from '../../tools/forge-child.ts'
-import { onnxModel } from '../../tools/onnx-builder.ts'
+import {
+  type ForgeRun,
+  type ForgeRunOptions,
+  runForge,
+  runForgeHere,
+} from '../../tools/forge-child.ts'
 import {
   allocates,
   alwaysFails,
@@ -32,13 +36,21 @@ import {
   unknownOperator,
 } from '../../tools/onnx-models.ts'
 import { SHARED } from '../../tools/paths.ts'
-import type { ZipEntry } from '../../tools/zip-writer.ts'
-import { bundleEntries } from '../../tools/zip-writer.ts'
 
-async function run(t: Test, entries: readonly ZipEntry[], options: ForgeRunOptions = {}) {
-  const done = await runForge(entries, options)
+async function run(
+  t: Test,
+  entries: readonly ZipEntry[],
+  options: ForgeRunOptions = {},
+  runner: typeof runForge = runForge,
+) {
+  const done = await runner(entries, options)
   t.teardown(() => done.remove())
   return done
+}
+
+/** For what ends by itself, whatever it is judged to be. */
+function runHere(t: Test, entries: readonly ZipEntry[], options: ForgeRunOptions = {}) {
+  return run(t, entries, options, runForgeHere)
 }
 
 function forged({ verdict }: ForgeRun) {
@@ -147,7 +159,7 @@ t.test('what the manifest says is in the plan', async (t) => {
     features,
     testQueries,
   }
-  const done = await run(t, bundleEntries(mixedPipeline(), settings, extra))
+  const done = await runHere(t, bundleEntries(mixedPipeline(), settings, extra))
   const { plan, report, generationId } = forged(done)
   t.equal(generationId, 'g7')
   t.match(plan, {
@@ -163,13 +175,13 @@ t.test('what the manifest says is in the plan', async (t) => {
 })
 
 t.test('a row-dependent model is served row by row', async (t) => {
-  const { plan, report } = forged(await run(t, bundleEntries(rowDependent(1))))
+  const { plan, report } = forged(await runHere(t, bundleEntries(rowDependent(1))))
   t.match(onnx(plan.endpoints[0]).prediction, { kind: 'REGRESSION', batchable: false, maxRows: 1 })
   t.match(report.endpoints[0]?.batchReason, /changes with the other rows/)
 })
 
 t.test('a model that knows its categories needs a test query, and is served without', async (t) => {
-  const { plan, report } = forged(await run(t, bundleEntries(mixedPipeline())))
+  const { plan, report } = forged(await runHere(t, bundleEntries(mixedPipeline())))
   t.match(plan.endpoints[0], { warmUp: [], prediction: { batchable: false } })
   t.match(report.endpoints[0]?.batchReason, /no test queries.*Unknown Category/)
 })
@@ -200,7 +212,7 @@ t.test('weights beside a model in a folder, and one model for two endpoints', as
     { id: 'b', ...endpoint, threshold: 0.9, classes: ['0', '1'] },
   ]
   const weights = Buffer.from(new Float32Array([1, 0, 0, 1]).buffer)
-  const done = await run(t, [
+  const done = await runHere(t, [
     { name: 'service.json', data: JSON.stringify({ formatVersion: 1, endpoints }) },
     { name: 'sub/model.onnx', data: onnxModel(graph) },
     { name: 'sub/weights.bin', data: weights },
@@ -253,7 +265,7 @@ t.test('a manifest that does not fit its model, with all its faults', async (t) 
     { name: 'text.onnx', data: 'This is no model.\n' },
     { name: 'shifted.onnx', data: shiftedLabels() },
   ]
-  const { code, told } = refusal(await run(t, entries))
+  const { code, told } = refusal(await runHere(t, entries))
   t.equal(code, 'ERR_BUNDLE_INVALID')
   t.match(told, [
     'endpoints[0].features: input "X" takes 4 features, 1 is listed',
@@ -267,11 +279,11 @@ t.test('bundles that never reach a model', async (t) => {
   const model = classifier(4, 3)
   const missing = refusal(await run(t, bundleEntries(model).slice(1)))
   t.match(missing, { code: 'ERR_BUNDLE_INVALID', told: [/service\.json/] })
-  const sql = refusal(await run(t, bundleEntries(model, { type: 'SQL_QUERY' })))
+  const sql = refusal(await runHere(t, bundleEntries(model, { type: 'SQL_QUERY' })))
   t.match(sql, { told: [/query is required for SQL_QUERY/, /"model" belongs to STD_PREDICTION/] })
-  const unnamed = refusal(await run(t, bundleEntries(model), { fileName: 'my model.zip' }))
+  const unnamed = refusal(await runHere(t, bundleEntries(model), { fileName: 'my model.zip' }))
   t.match(unnamed, { code: 'ERR_BUNDLE_INVALID', told: [/\?generationId=/] })
-  const evil = refusal(await run(t, [...bundleEntries(model), { name: '../evil', data: 'x' }]))
+  const evil = refusal(await runHere(t, [...bundleEntries(model), { name: '../evil', data: 'x' }]))
   t.match(evil, { code: 'ERR_BUNDLE_INVALID' })
   t.ok(
     evil.told.some((line) => line.includes('..')),
@@ -328,22 +340,6 @@ t.test('an archive that is gone is told, not thrown', async (t) => {
   t.match(done, { exitCode: 0, verdict: { kind: 'refused', code: 'ERR_INTERNAL' } })
 })
 
-t.test('the child outlives Ctrl-C and not its parent', async (t) => {
-  const child = fork(compiled('workers/forge/main.ts'), { stdio: 'ignore' })
-  t.teardown(() => child.kill('SIGKILL'))
-  const ended = new Promise((resolve) => {
-    child.once('exit', (code, signal) => resolve({ code, signal }))
-  })
-  // It says nothing before it is asked, so its handlers get time to be there.
-  await setTimeout(1_500)
-  child.kill('SIGINT')
-  child.kill('SIGTERM')
-  await setTimeout(200)
-  t.same([child.exitCode, child.signalCode], [null, null], 'it goes on after both signals')
-  child.disconnect()
-  t.same(await ended, { code: 0, signal: null })
-})
-
 const models = SHARED === null ? null : join(SHARED, 'models')
 const real = models === null ? { skip: '../shared is not here, and with it no models' } : {}
 
@@ -358,12 +354,12 @@ t.test('the real models', real, async (t) => {
     'triton_simple/simple.onnx',
   ]
   for (const path of raw) {
-    const done = await run(t, bundleEntries(realModel(path)))
+    const done = await runHere(t, bundleEntries(realModel(path)))
     const plan = onnx(forged(done).plan.endpoints[0])
     t.match(plan.prediction, { kind: 'RAW', batchable: false, maxRows: 1 }, path)
     t.equal(plan.warmUp.length, 1, `${path} has a warm-up`)
   }
-  const texts = await run(t, bundleEntries(realModel('triton_simple/simple_string.onnx')))
+  const texts = await runHere(t, bundleEntries(realModel('triton_simple/simple_string.onnx')))
   const plan = onnx(forged(texts).plan.endpoints[0])
   const row = Array.from({ length: 16 }, (_, i) => String(i))
   const [sum] = await answers(texts, plan, [{ features: { INPUT0: [row], INPUT1: [row] } }])
@@ -375,7 +371,7 @@ t.test('the forest with ZipMap left on answers its probabilities', real, async (
     realModel('sklearn_randomforest/sklearn_randomforest_expected.json').toString('utf8'),
   )
   const forest = bundleEntries(realModel('sklearn_randomforest/sklearn_randomforest.onnx'))
-  const done = await run(t, forest)
+  const done = await runHere(t, forest)
   const { plan, report } = forged(done)
   const endpoint = onnx(plan.endpoints[0])
   t.match(endpoint.prediction, {
@@ -395,6 +391,6 @@ t.test('the forest with ZipMap left on answers its probabilities', real, async (
     const worst = Math.max(...got.map((p, k) => Math.abs(p - probabilities[i][k])))
     t.ok(worst <= 1e-4, `row ${i} differs by ${worst}`)
   }
-  const again = forged(await run(t, forest))
+  const again = forged(await runHere(t, forest))
   t.equal(again.contentSha256, forged(done).contentSha256, "content is the bundle's own files")
 })

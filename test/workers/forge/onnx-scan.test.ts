@@ -9,10 +9,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { type ModelSpec, onnxModel } from '../../../bench/workloads/onnx-builder.ts'
 import { bytesField, integerField, textField } from '../../../workers/forge/onnx-wire.ts'
 import { modelFacts, rewriteZipMaps } from '../../../workers/forge/zipmap.ts'
 import { modelFiles, raw } from '../../tools/model-files.ts'
-import { type ModelSpec, onnxModel } from '../../tools/onnx-builder.ts'
 import { SHARED } from '../../tools/paths.ts'
 
 const { fileOf, newPath, rewrite } = modelFiles(t)
@@ -62,7 +62,31 @@ t.test('facts: versions, nodes, and files with weights', async (t) => {
     ],
     nodeCount: 1,
     externalFiles: [{ path: 'w/m.data', bytesMin: 0 }],
+    weightBytes: 0,
   })
+})
+
+t.test('facts: bytes of weights, wherever they are', async (t) => {
+  const weightsIn = async (spec: Partial<ModelSpec>): Promise<number> => {
+    const facts = await modelFacts(fileOf(onnxModel({ ...adding, ...spec })))
+    return facts.kind === 'facts' ? facts.weightBytes : Number.NaN
+  }
+  const large = { name: 'w', type: 'float', dims: [500], data: new Array(500).fill(1) } as const
+  const found = await weightsIn({ initializers: [large] })
+  t.ok(found > 2_000 && found < 2_100, `${found}`)
+  const constant = {
+    ...add,
+    op: 'Constant',
+    inputs: [],
+    attributes: { value: { tensor: large } },
+  }
+  t.ok((await weightsIn({ initializers: [], nodes: [constant] })) > 2_000)
+  const inner = { inputs: [], outputs: [scores], nodes: [constant], initializers: [large] }
+  const branches = { then_branch: { graph: inner }, else_branch: { graph: inner } }
+  const nodes = [{ op: 'If', inputs: ['x'], outputs: ['scores'], attributes: branches }]
+  t.equal(await weightsIn({ initializers: [], nodes }), 0, 'not those of subgraphs')
+  const small = { ...large, dims: [5], data: [1, 2, 3, 4, 5] }
+  t.equal(await weightsIn({ initializers: [small] }), 0)
 })
 
 t.test('a model reads no files but those of its bundle', async (t) => {

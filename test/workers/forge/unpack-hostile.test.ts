@@ -10,9 +10,9 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, rmSync } from 'node:fs'
 import { deflateRawSync } from 'node:zlib'
 import t from 'tap'
+import { type ZipEntry, zip } from '../../../bench/workloads/zip-writer.ts'
 import { LIMITS } from '../../../core/config/limits.ts'
 import { unpacking } from '../../tools/unpacking.ts'
-import { type ZipEntry, zip } from '../../tools/zip-writer.ts'
 
 const { run, refusal } = unpacking(t)
 const ok: ZipEntry = { name: 'service.json', data: '{}' }

@@ -10,10 +10,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { type ZipEntry, type ZipOptions, zip } from '../../../bench/workloads/zip-writer.ts'
 import { contentSha256 } from '../../../core/bundle/content.ts'
 import { manifestPath, unpack } from '../../../workers/forge/unpack.ts'
 import { unpacking } from '../../tools/unpacking.ts'
-import { type ZipEntry, type ZipOptions, zip } from '../../tools/zip-writer.ts'
 
 const { folder, run } = unpacking(t)
 const ok: ZipEntry = { name: 'service.json', data: '{}' }

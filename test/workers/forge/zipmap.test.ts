@@ -8,6 +8,12 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import {
+  type Attribute,
+  type ModelSpec,
+  type NodeSpec,
+  onnxModel,
+} from '../../../bench/workloads/onnx-builder.ts'
 import { GRAPH, MODEL, OPSET } from '../../../workers/forge/onnx-fields.ts'
 import {
   bytesField,
@@ -21,12 +27,6 @@ import {
 import { modelFacts, rewriteZipMaps } from '../../../workers/forge/zipmap.ts'
 import { openModel, Tensor } from '../../../workers/onnx/session.ts'
 import { modelFiles, raw } from '../../tools/model-files.ts'
-import {
-  type Attribute,
-  type ModelSpec,
-  type NodeSpec,
-  onnxModel,
-} from '../../tools/onnx-builder.ts'
 import { SHARED } from '../../tools/paths.ts'
 
 const { fileOf, newPath, rewrite } = modelFiles(t)

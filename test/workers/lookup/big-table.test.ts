@@ -21,7 +21,7 @@ import { bundleFolder } from '../../tools/tables.ts'
 
 const run = promisify(execFile)
 
-t.test('a large file in little memory', { timeout: 120_000 }, async (t) => {
+t.test('a large file in little memory', { timeout: 240_000 }, async (t) => {
   const directory = bundleFolder(t)
   const rows = effort(200_000, 1_000_000)
   const bytes = writeLarge(join(directory, 'big.csv'), rows)

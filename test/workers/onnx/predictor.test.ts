@@ -7,11 +7,11 @@
 
 import fc from 'fast-check'
 import t from 'tap'
+import { onnxModel } from '../../../bench/workloads/onnx-builder.ts'
 import { ERROR_TABLE } from '../../../core/base/errors.ts'
 import type { Verb } from '../../../core/bundle/kinds.ts'
 import type { PredictionPlan } from '../../../core/bundle/plan.ts'
 import { ask, column, one, open, rawOf, releaseAll, sum } from '../../tools/asking.ts'
-import { onnxModel } from '../../tools/onnx-builder.ts'
 import {
   classifier,
   countingLoop,

@@ -6,9 +6,9 @@
  */
 
 import t, { type Test } from 'tap'
+import { onnxModel } from '../../../bench/workloads/onnx-builder.ts'
 import type { Predictor } from '../../../workers/onnx/predictor.ts'
 import { ask, bare, type Cases, jsonOf, open, rawOf, releaseAll } from '../../tools/asking.ts'
-import { onnxModel } from '../../tools/onnx-builder.ts'
 import { prediction } from '../../tools/plans.ts'
 
 t.teardown(releaseAll)

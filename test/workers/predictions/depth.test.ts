@@ -7,16 +7,16 @@
 
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { onnxModel } from '../../../bench/workloads/onnx-builder.ts'
+import type { ZipEntry } from '../../../bench/workloads/zip-writer.ts'
 import type { DepthPlan, OverridePlan } from '../../../core/bundle/depth-plan.ts'
 import { openPredictor } from '../../../workers/onnx/predictor.ts'
 import { resultWriter } from '../../../workers/predictions/result-text.ts'
 import { ask, one, open, releaseAll } from '../../tools/asking.ts'
 import { runForge } from '../../tools/forge-child.ts'
-import { onnxModel } from '../../tools/onnx-builder.ts'
 import { classifier, regressor } from '../../tools/onnx-models.ts'
 import { endpoint, feature, jobOf, prediction, summing } from '../../tools/plans.ts'
 import { predictionPlan, pythonPlace, whyNoPython } from '../../tools/python-endpoints.ts'
-import type { ZipEntry } from '../../tools/zip-writer.ts'
 
 t.teardown(releaseAll)
 

@@ -119,7 +119,7 @@ t.test('arguments, results and limits', async (t) => {
     timeoutMs: 200,
   })
   t.match(slow, { code: 'ERR_DEADLINE' })
-  t.ok(performance.now() - startMs < 2_000, 'interrupted')
+  t.ok(performance.now() - startMs < 20_000, 'interrupted: it would take minutes')
   t.same((await byId(2)).rows, [["O'Brien; --"]], 'and goes on')
 })
 
@@ -193,15 +193,16 @@ t.test('a million rows', async (t) => {
   mkdirSync(join(directory, 'data'))
   const lines = Array.from({ length: 1_000_000 }, (_, n) => `${n},name ${n},${n / 7}`)
   writeFileSync(join(directory, 'data/big.csv'), `id,name,x\n${lines.join('\n')}\n`)
-  const startMs = performance.now()
+  const before = process.cpuUsage()
   const table = {
     name: 'big',
     file: 'data/big.csv',
     columns: { id: 'integer', x: 'number' },
   } as const
   const duckdb = await buildDuckdb([{ ...table, key: ['id'] }], directory)
-  const tookMs = performance.now() - startMs
-  t.ok(tookMs < 15_000, `made in ${Math.round(tookMs)} ms`)
+  const { user, system } = process.cpuUsage(before)
+  const cpuMs = Math.round((user + system) / 1_000)
+  t.ok(cpuMs < 15_000, `made in ${cpuMs} ms of the processors' time`)
   const source = { query: 'select name from big where id = ?', parameters: ['id'] }
   const endpoint = await openEndpoint(t, { ...source, duckdb, directory })
   t.same((await endpoint.ask({ id: 999_999 })).rows, [['name 999999']])

@@ -20,7 +20,7 @@ const HELD = { postgresql: 'select pg_sleep(3)', mysql: 'select sleep(3)' } as c
 
 for (const database of [POSTGRESQL, MARIADB]) {
   const skip = skipReason(database)
-  t.test(database.kind, { skip, timeout: 60_000 }, async (t) => {
+  t.test(database.kind, { skip, timeout: 240_000 }, async (t) => {
     const running = await database.start(t)
     await scarcity(t, running, database)
     await silence(t, running)
