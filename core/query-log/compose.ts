@@ -59,6 +59,7 @@ export class Composer {
       const head = this.#heads.get(lines.fact(i, FACT.source))
       if (head !== undefined) fillHead(lines, i, { head, baseMs })
     }
+    lines.hideKeys()
     lines.findBareTokens()
     const anew = new Map<number, Buffer>()
     for (let i = 0; i < count; i++) {

@@ -6,10 +6,11 @@
 import { nowMs } from '../base/clock.ts'
 import { AppError, ERROR_TABLE } from '../base/errors.ts'
 import type { QueryLogPolicy } from '../channel/messages.ts'
-import type { LaneLog, Pending } from '../dispatch/lane.ts'
+import type { Pending } from '../dispatch/lane.ts'
+import type { LaneLog } from '../dispatch/lane-listeners.ts'
 import type { KnownSource, Outbox, ServiceCount } from './outbox.ts'
 import type { Source } from './protocol.ts'
-import { millisecondsLength, queryBytes, roomFor } from './slab.ts'
+import { millisecondsLength, queryJson, roomFor, type Slab } from './slab.ts'
 
 const NO_BYTES = new Uint8Array(0)
 const TOTAL_US_MAX = 2 ** 32 - 1
@@ -56,15 +57,17 @@ export class EndpointLog implements LaneLog {
   /** A request that was answered before it reached a lane; its body was not read. */
   refused(callerId: string | null, error: AppError, requestId: string | null): void {
     this.#count.recorded += 1
-    const members = membersOf(error, requestId)
-    const source = this.#sourceOf(callerId)
-    const headBytes = source.headBytes + millisecondsLength(0)
-    const slab = this.#outbox.room(headBytes + roomFor(0, members.length))
-    if (slab === null) {
+    try {
+      this.#writeRefusal(callerId, error, membersOf(error, requestId))
+    } catch {
       this.#count.drop()
-      return
     }
-    slab.begin(headBytes)
+  }
+
+  #writeRefusal(callerId: string | null, error: AppError, members: string): void {
+    const source = this.#sourceOf(callerId)
+    const slab = this.#begin(source, 0, roomFor(0, members.length))
+    if (source === null || slab === null) return
     slab.noRequest()
     slab.members(members)
     slab.end(source.id, error.status, 0, nowMs())
@@ -73,22 +76,17 @@ export class EndpointLog implements LaneLog {
   #write(pending: Pending, status: number, answer: string | Uint8Array | AppError): void {
     const endedMs = nowMs()
     const totalUs = microseconds(endedMs - pending.arrivedMs)
-    const source = this.#sourceOf(pending.ticket.callerId)
     const failure = answer instanceof AppError
     const shown = failure ? membersOf(answer, pending.caller.requestId ?? null) : answer
     const { facts } = pending
-    const isGet = facts !== null && facts.method === 'GET'
+    const query = facts !== null && facts.method === 'GET' ? queryJson(facts.query) : null
     const body = pending.body ?? NO_BYTES
-    const requestBytes = isGet ? queryBytes(facts.query) : body.byteLength
-    const headBytes = source.headBytes + millisecondsLength(totalUs)
-    const slab = this.#outbox.room(headBytes + roomFor(requestBytes, shown.length))
-    if (slab === null) {
-      this.#count.drop()
-      return
-    }
-    slab.begin(headBytes)
+    const requestBytes = query === null ? body.byteLength : Buffer.byteLength(query)
+    const source = this.#sourceOf(pending.ticket.callerId)
+    const slab = this.#begin(source, totalUs, roomFor(requestBytes, shown.length))
+    if (source === null || slab === null) return
     // Text is what a worker has encoded, and it has parsed the body before; all else is checked.
-    if (isGet) slab.query(facts.query)
+    if (query !== null) slab.query(query)
     else if (body.byteLength > 0) slab.request(body, typeof answer === 'string')
     else slab.noRequest()
     if (failure && typeof shown === 'string') slab.members(shown)
@@ -96,13 +94,24 @@ export class EndpointLog implements LaneLog {
     slab.end(source.id, status, totalUs, endedMs)
   }
 
-  #sourceOf(callerId: string | null): KnownSource {
+  /** Begins a line; null: there is no room for it, which is counted. */
+  #begin(source: KnownSource | null, totalUs: number, bytes: number): Slab | null {
+    const headBytes = (source?.headBytes ?? 0) + millisecondsLength(totalUs)
+    const slab = source === null ? null : this.#outbox.room(headBytes + bytes)
+    if (slab === null) this.#count.drop()
+    else slab.begin(headBytes)
+    return slab
+  }
+
+  /** Null: see Outbox. */
+  #sourceOf(callerId: string | null): KnownSource | null {
     const { epoch } = this.#outbox
     const last = this.#last
     if (last !== null && callerId === this.#lastCaller && last.epoch === epoch) return last
-    let known = this.#known.get(callerId)
-    if (known === undefined || known.epoch !== epoch) {
+    let known = this.#known.get(callerId) ?? null
+    if (known === null || known.epoch !== epoch) {
       known = this.#outbox.sourceOf({ ...this.#subject, callerId })
+      if (known === null) return null
       // All that were known before are forgotten everywhere.
       if (known.epoch !== epoch) this.#known.clear()
       this.#known.set(callerId, known)

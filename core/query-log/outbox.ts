@@ -6,15 +6,16 @@
  */
 
 import { nowMs, wallMs } from '../base/clock.ts'
+import type { QueryLogDelta } from '../metrics/delta.ts'
 import type { FromWriter, ServiceLines, Source, ToWriter } from './protocol.ts'
-import { headTemplate, Slab } from './slab.ts'
+import { headTemplate, Slab, shortId } from './slab.ts'
 
 /** About 16 MiB. */
 const SLABS_MAX = 48
 /** Empty ones that are kept at hand; the others are given back to the system. */
 const SPARE_MAX = 4
 /** A line waits no longer for others before it is handed over. */
-const FLUSH_MS = 200
+const FLUSH_MS = 50
 /** Keys and endpoints times generations; when there are more, all are forgotten and named anew. */
 const SOURCES_MAX = 4_096
 
@@ -25,6 +26,8 @@ export class ServiceCount {
   recorded = 0
   /** Those of which it is known what became of their lines. */
   settled = 0
+  /** Why the writer cannot write them at the moment; null: it can, or has not tried. */
+  trouble: string | null = null
   #written = 0
   #dropped = 0
   /** Dropped ones that the file does not tell of yet. */
@@ -65,8 +68,9 @@ export class ServiceCount {
   }
 
   /** Since the last drain. */
-  drain(): { readonly written: number; readonly dropped: number } {
-    const counts = { written: this.#written, dropped: this.#dropped }
+  drain(): Omit<QueryLogDelta, 'serviceId'> {
+    const { trouble } = this
+    const counts = { written: this.#written, dropped: this.#dropped, trouble }
     this.#written = 0
     this.#dropped = 0
     return counts
@@ -126,13 +130,21 @@ export class Outbox {
     return next.hasRoom(bytes) ? next : null
   }
 
-  sourceOf(source: Source): KnownSource {
-    const { serviceId, endpointId, generationId, callerId } = source
+  /** Null: there are too many, and those of lines that wait here cannot be forgotten yet. */
+  sourceOf({ serviceId, generationId, ...chosen }: Source): KnownSource | null {
+    // Callers choose these as they like, and as long.
+    const endpointId = shortId(chosen.endpointId)
+    const callerId = shortId(chosen.callerId)
+    const source = { serviceId, generationId, endpointId, callerId }
     const key = JSON.stringify([serviceId, endpointId, generationId, callerId])
     const known = this.#sources.get(key)
     if (known !== undefined) return known
     if (this.#sources.size >= SOURCES_MAX) {
       this.post()
+      if (this.#slab !== null) {
+        this.#dropping = true
+        return null
+      }
       this.#nameAnew()
     }
     const headBytes = headTemplate(source).byteLength
@@ -146,7 +158,9 @@ export class Outbox {
   /** Hands over what there is. */
   post(): void {
     const slab = this.#slab
-    if (slab === null && !this.#dropping) return
+    // What was dropped may be told with any slab, and for it alone none is made beyond the last.
+    const isFull = this.#inFlight >= SLABS_MAX
+    if (slab === null && (isFull || !this.#dropping)) return
     const dropped = this.#untold()
     const carrier = slab ?? this.#spare.pop() ?? new Slab()
     if (slab === null) carrier.open(wallMs(), nowMs())
@@ -155,6 +169,7 @@ export class Outbox {
     const message = { ...lines, sources: this.#news, forget: this.#forget }
     if (!this.#options.post(message, [buffer])) {
       for (const [serviceId, lines] of dropped) this.#options.counts.get(serviceId)?.untell(lines)
+      this.#postLater()
       return
     }
     this.#inFlight += 1
@@ -174,14 +189,21 @@ export class Outbox {
     if (this.#dropping) this.#postLater()
   }
 
-  /** The writer has ended by itself: what was with it is lost, and its successor knows nothing. */
-  writerLost(): void {
-    this.#inFlight = 0
+  /** Nobody will hear what becomes of the lines on their way: they count as dropped. */
+  giveUp(): void {
     this.#slab = null
     for (const count of this.#options.counts.values()) {
       if (count.recorded > count.settled) count.drop(count.recorded - count.settled)
     }
+  }
+
+  /** The writer has ended by itself: what was with it is lost, and its successor knows nothing. */
+  writerLost(): void {
+    this.#inFlight = 0
+    for (const count of this.#options.counts.values()) count.trouble = null
+    this.giveUp()
     this.#dropping = true
+    this.#postLater()
     this.#nameAnew()
   }
 

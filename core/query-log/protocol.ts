@@ -48,8 +48,14 @@ export type FromWriter =
       readonly lost: readonly ServiceLines[]
     }
   | { readonly kind: 'flushed'; readonly id: number }
-  /** Why lines cannot be written, or null: they can be again. */
-  | { readonly kind: 'trouble'; readonly serviceId: string; readonly reason: string | null }
+  | {
+      readonly kind: 'trouble'
+      readonly serviceId: string
+      /** Why lines cannot be written, or null: they can be again. */
+      readonly reason: string | null
+      /** The system's word for it, ENOSPC for one, which names no path. */
+      readonly code: string | null
+    }
 
 /** `workerData` of the writer's thread. */
 export interface WriterSetup {

@@ -20,8 +20,17 @@ export function repairAll(directory: string): void {
     for (const name of readdirSync(folder)) {
       const file = logFileOf(name)
       if (file === null || (file.pid !== process.pid && isWriting(file))) continue
-      repairFile(join(folder, name))
+      repairIfPossible(join(folder, name))
     }
+  }
+}
+
+/** One that cannot be mended is no reason to leave the others. */
+function repairIfPossible(path: string): void {
+  try {
+    repairFile(path)
+  } catch {
+    // Removed meanwhile, or not ours to write.
   }
 }
 

@@ -13,8 +13,8 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  rmSync,
   statSync,
-  unlinkSync,
   writevSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -105,7 +105,7 @@ export class ServiceFiles {
     let bytes = files.reduce((sum, { size }) => sum + size, 0)
     for (const { name, size } of files.filter(({ isOpen }) => !isOpen)) {
       if (bytes + this.#setup.fileBytesMax <= this.#setup.totalBytesMax) return
-      unlinkSync(join(this.#directory, name))
+      rmSync(join(this.#directory, name), { force: true })
       bytes -= size
     }
   }

@@ -3,10 +3,17 @@
 import type { LinesMessage } from './protocol.ts'
 import { FACT, FACTS, FLAG, factsOf } from './slab.ts'
 
-const BARE_TOKENS = ['NaN', 'Infinity'] as const
+/** What NaN and Infinity are found by: longer needles are searched for in a way that is slow. */
+const BARE_TOKENS = ['NaN', 'Infin'] as const
 const LINE_FEED = 10
 const LINE_ENDS = [LINE_FEED, 13] as const
 const BLANK = 32
+const STAR = 42
+/** Behind an `s`, as keys of ours begin; fewer lines hold a `k`, so it is found sooner. */
+const KEY_PREFIX = 'k_'
+const LETTER_S = 115
+/** How long the rest of a key is: 32 bytes as base64url. */
+const KEY_CHARACTERS_MIN = 43
 /** Of these it is known already that they must be looked at, or that there is nothing to see. */
 const NOT_SEARCHED = FLAG.checkRequest | FLAG.requestCut | FLAG.isQuery
 
@@ -61,6 +68,22 @@ export class SlabLines {
     }
   }
 
+  /**
+   * Keys of ours are blotted out wherever they stand: pasted in the place of an id, or told on by
+   * code that sees the headers of its callers.
+   */
+  hideKeys(): void {
+    let at = this.bytes.indexOf(KEY_PREFIX)
+    while (at >= 0) {
+      const start = at + KEY_PREFIX.length
+      let end = start
+      while (isOfKey(this.bytes[end])) end += 1
+      const isKey = this.bytes[at - 1] === LETTER_S && end - start >= KEY_CHARACTERS_MIN
+      if (isKey) this.bytes.fill(STAR, start, end)
+      at = this.bytes.indexOf(KEY_PREFIX, end)
+    }
+  }
+
   /** Only the ends of lines are line feeds from here on. */
   endEach(): void {
     for (const byte of LINE_ENDS) {
@@ -72,4 +95,11 @@ export class SlabLines {
     }
     for (let i = 0; i < this.count; i++) this.bytes[this.endOf(i) - 1] = LINE_FEED
   }
+}
+
+/** Letters, digits, `-` and `_`. */
+function isOfKey(byte: number | undefined): boolean {
+  if (byte === undefined) return false
+  const isLetter = (byte | 32) >= 97 && (byte | 32) <= 122
+  return isLetter || (byte >= 48 && byte <= 57) || byte === 45 || byte === 95
 }

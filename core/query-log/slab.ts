@@ -47,6 +47,9 @@ export const FLAG = {
 const PART_BYTES_MAX = 64 * KIB
 /** Six bytes are what one character can become in a JSON string. */
 const QUERY_CHARACTERS_MAX = PART_BYTES_MAX / 6
+/** Where others look for a key: here it means nothing, so it can only be sent by mistake. */
+const SECRET_ARGUMENT =
+  /((?:^|&)(?:access_token|authorization|api[-_]?key|client_secret|password|secret|token)=)[^&]+/gi
 /** Of an id that a caller can choose freely. */
 const ID_CHARACTERS_MAX = 256
 
@@ -78,7 +81,12 @@ export function headTemplate(source: Source): Buffer {
 }
 
 function member(name: string, id: string | null): string {
-  return id === null ? '' : `"${name}":${JSON.stringify(id.slice(0, ID_CHARACTERS_MAX))}`
+  return id === null ? '' : `"${name}":${JSON.stringify(shortId(id))}`
+}
+
+/** What is kept of an id. */
+export function shortId<Id extends string | null>(id: Id): string | Id {
+  return id === null ? id : id.slice(0, ID_CHARACTERS_MAX)
 }
 
 /** Where the status stands in a template. */
@@ -157,12 +165,12 @@ export class Slab {
     this.#at += Math.min(body.byteLength, PART_BYTES_MAX)
   }
 
-  /** Arguments of a GET, as they came in the URL. */
-  query(text: string): void {
+  /** Arguments of a GET, of `queryJson`. */
+  query(json: string): void {
     this.#flags |= FLAG.hasRequest | FLAG.isQuery
     this.#at += KEY_QUERY.length
     this.#note(FACT.request, this.#at)
-    this.#at += this.#bytes.write(JSON.stringify(text.slice(0, QUERY_CHARACTERS_MAX)), this.#at)
+    this.#at += this.#bytes.write(json, this.#at)
   }
 
   noRequest(): void {
@@ -198,7 +206,8 @@ export class Slab {
     this.#note(FACT.status, status)
     this.#note(FACT.flags, this.#flags)
     this.#note(FACT.totalUs, totalUs)
-    this.#note(FACT.afterMs, nowMs - this.#openedMs)
+    // An answer may have been given before the slab of its line was opened.
+    this.#note(FACT.afterMs, Math.max(0, nowMs - this.#openedMs))
     this.#note(FACT.start, this.#used)
     this.#used = this.#at
     this.#count += 1
@@ -225,9 +234,13 @@ export function factsOf(buffer: ArrayBuffer): Uint32Array {
   return new Uint32Array(buffer, SLAB_LINE_BYTES, SLAB_LINES_MAX * FACTS)
 }
 
-/** Room that the arguments in a URL need at most. */
-export function queryBytes(query: string): number {
-  return 6 * query.length + 2
+/** Arguments as they came in the URL, but for what people use to send keys as. */
+export function queryJson(query: string): string {
+  const shown = query.replace(SECRET_ARGUMENT, '$1(hidden)')
+  const json = JSON.stringify(shown)
+  // No URL is that long, unless nearly all of it must be escaped.
+  const fits = Buffer.byteLength(json) <= PART_BYTES_MAX
+  return fits ? json : JSON.stringify(shown.slice(0, QUERY_CHARACTERS_MAX))
 }
 
 /** Room that a line needs at most, its head aside. */

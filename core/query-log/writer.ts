@@ -84,7 +84,7 @@ export class Writer {
     try {
       log.files.append(pieces, bytes)
     } catch (error) {
-      this.#say(serviceId, log, messageOf(error))
+      this.#say(serviceId, log, error)
       this.#timer ??= setTimeout(() => this.#retry(), RETRY_MS)
       return false
     }
@@ -93,10 +93,12 @@ export class Writer {
   }
 
   /** Once when it begins, once when it is over. */
-  #say(serviceId: string, log: ServiceLog, reason: string | null): void {
-    if (log.inTrouble === (reason !== null)) return
-    log.inTrouble = reason !== null
-    this.#options.tell({ kind: 'trouble', serviceId, reason }, [])
+  #say(serviceId: string, log: ServiceLog, error: unknown): void {
+    if (log.inTrouble === (error !== null)) return
+    log.inTrouble = error !== null
+    const reason = error === null ? null : messageOf(error)
+    const code = error === null ? null : codeOf(error)
+    this.#options.tell({ kind: 'trouble', serviceId, reason, code }, [])
   }
 
   #retry(): void {
@@ -126,6 +128,10 @@ export class Writer {
     clearTimeout(this.#timer ?? undefined)
     for (const { files } of this.#services.values()) files.close()
   }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
 }
 
 function sumOf(pieces: readonly Uint8Array[]): number {
