@@ -73,10 +73,13 @@ function hasQueryServer() {
   )
 }
 
-const require = createRequire(import.meta.url)
-const started = process.argv[1] ? pathToFileURL(require.resolve(process.argv[1])).href : ''
-if (started === import.meta.url) {
+/** Says on stderr what is wrong; false: it is no use to go on. */
+export function isFit() {
   const verdict = judge(inspect())
   if (verdict.line !== '') process.stderr.write(`switchyard: ${verdict.line}\n`)
-  if (verdict.kind === 'refuse') process.exit(1)
+  return verdict.kind !== 'refuse'
 }
+
+const require = createRequire(import.meta.url)
+const started = process.argv[1] ? pathToFileURL(require.resolve(process.argv[1])).href : ''
+if (started === import.meta.url && !isFit()) process.exit(1)

@@ -17,10 +17,12 @@ import { Terminals } from './base/terminals.ts'
 import { type Channel, channelToControl } from './channel/ipc.ts'
 import {
   CHANNEL_VERSION,
+  type QuotaGive,
   type ServeConfig,
   type ToControl,
   type ToServe,
 } from './channel/messages.ts'
+import { StateKnown } from './channel/wire-state.ts'
 import { WitnessFile } from './channel/witness-file.ts'
 import { LIMITS } from './config/limits.ts'
 import { TELEMETRY } from './config/telemetry.ts'
@@ -81,6 +83,7 @@ class ServingNode {
   readonly #logger: Logger
   readonly #recorder = new Recorder()
   readonly #terminals = new Terminals()
+  readonly #state = new StateKnown()
   readonly #queryLog: QueryLog
   readonly #engine: Engine
   #listener: QueryListener | null = null
@@ -105,10 +108,15 @@ class ServingNode {
       threadsMax: cores,
       permits: cores,
       hangMs: config.hangMs,
+      capacity: config.capacity,
       runtimes: config.runtimes,
       witness: witnessFile === null ? null : WitnessFile.open(witnessFile, logger),
       onChange: () => this.#observeSoon(),
-      processes: config.processes,
+      quotas: {
+        processes: config.processes,
+        place: config.place,
+        ask: (ask) => channel.send({ kind: 'quotaAsk', ask }),
+      },
       issuers: { settings: config.issuers },
       mayVisit: (visit) => mayVisit({ engine: this.#engine, recorder: this.#recorder }, visit),
       logOf: this.#queryLog.logOf,
@@ -118,14 +126,19 @@ class ServingNode {
   async receive(message: Exclude<ToServe, { kind: 'configure' }>): Promise<void> {
     switch (message.kind) {
       case 'desired':
-        this.#revision = message.state.revision
-        await this.#engine.apply(message.state, message.stopped)
+        await this.#follow(message)
         return
       case 'listen':
         await this.#listen()
         return
       case 'collect':
         this.#channel.send({ kind: 'metrics', id: message.id, delta: this.#delta() })
+        return
+      case 'quotaGive':
+        this.#give(message.give)
+        return
+      case 'quotaGrant':
+        this.#engine.quotas.take(message.grant)
         return
       case 'retire':
         await this.#retire()
@@ -136,6 +149,21 @@ class ServingNode {
       default:
         assertNever(message)
     }
+  }
+
+  /** What is to be logged from now on finds its writer there; at first, listening waits. */
+  async #follow({ state, stopped }: Extract<ToServe, { kind: 'desired' }>): Promise<void> {
+    const desired = this.#state.restore(state)
+    const preparing = this.#listener === null ? null : this.#queryLog.prepare(desired.services)
+    // States come one after the other: where nothing is waited for, nothing may come between.
+    if (preparing !== null) await preparing
+    this.#revision = desired.revision
+    await this.#engine.apply(desired, stopped)
+  }
+
+  #give(give: QuotaGive): void {
+    const gave = this.#engine.quotas.give(give)
+    if (gave !== null) this.#channel.send({ kind: 'quotaGave', gave })
   }
 
   async stop(reason: string): Promise<void> {
@@ -169,14 +197,15 @@ class ServingNode {
   /** Waits for the threads until the deadline, says the last, and is gone. */
   async #end(deadlineMs: number): Promise<never> {
     while (this.#engine.scheduler.running > 0 && nowMs() < deadlineMs) await sleep(POLL_MS)
-    await this.#queryLog.close(CLOSE_MS_MIN)
+    const logged = await this.#queryLog.close(CLOSE_MS_MIN)
     this.#channel.send({ kind: 'drained', delta: this.#delta() })
     const closed = await Promise.race([this.#engine.close(), this.#closeTooLate(deadlineMs)])
     await this.#engine.endChildren()
     this.#logger.info({ closed }, 'serving has ended')
     await sleep(POLL_MS)
-    // A thread inside a model would abort an ordinary exit half-way; so does a closed terminal.
-    if (!closed || this.#terminals.lost) process.kill(process.pid, 'SIGKILL')
+    // A thread inside a model would abort an ordinary exit half-way; so does a closed terminal,
+    // and one inside a write would keep it waiting.
+    if (!closed || !logged || this.#terminals.lost) process.kill(process.pid, 'SIGKILL')
     process.exit(0)
   }
 
@@ -201,6 +230,8 @@ class ServingNode {
     if (this.#opening) return
     assert(this.#listener === null, 'the query port is not open yet')
     this.#opening = true
+    // It mends what a process before this one has left, and takes the first line at once.
+    await this.#queryLog.prepare([])
     const handler = queryHandler({
       engine: this.#engine,
       recorder: this.#recorder,
@@ -224,9 +255,15 @@ class ServingNode {
     const gauges = {
       activeRequests: this.#listener?.active() ?? 0,
       connections: this.#listener?.connections() ?? 0,
+      held: this.#listener?.held() ?? { bodies: 0, answers: 0 },
     }
     const queryLog = this.#queryLog.drain()
-    return { ...this.#recorder.drain(gauges), ...(queryLog.length > 0 ? { queryLog } : {}) }
+    const sheds = this.#listener?.drainSheds() ?? []
+    return {
+      ...this.#recorder.drain(gauges),
+      ...(queryLog.length > 0 ? { queryLog } : {}),
+      ...(sheds.length > 0 ? { sheds } : {}),
+    }
   }
 
   /** Several changes in one turn of the event loop are one report. */

@@ -7,22 +7,21 @@
  * Plain JavaScript, because it must say what is wrong before anything is compiled or installed.
  */
 
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { isFit } from './preflight.mjs'
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
 const ENTRY = join(ROOT, 'dist', 'core', 'main.js')
 const BUILD = join(ROOT, 'test', 'tools', 'build.mjs')
 
-/** stdout belongs to the program's own answer. */
-function succeeds(script) {
-  return spawnSync(process.execPath, [script], { stdio: ['ignore', 2, 2] }).status === 0
+/** A release that carries dist/ may come without the tools that build it. */
+async function isBuilt() {
+  if (!existsSync(BUILD)) return existsSync(ENTRY)
+  const { build } = await import(pathToFileURL(BUILD).href)
+  return build() === 0
 }
 
-const isReady =
-  succeeds(join(ROOT, 'core', 'preflight.mjs')) &&
-  (existsSync(BUILD) ? succeeds(BUILD) : existsSync(ENTRY))
-if (isReady) await import(pathToFileURL(ENTRY).href)
+if (isFit() && (await isBuilt())) await import(pathToFileURL(ENTRY).href)
 else process.exitCode = 1

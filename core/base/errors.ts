@@ -58,6 +58,7 @@ export const ERROR_TABLE = {
   ERR_ENDPOINT_TYPE: { status: 422, message: 'this node cannot run the endpoint type' },
   ERR_CERTIFICATE_INVALID: { status: 422, message: 'the certificate files cannot be used' },
   ERR_LOAD_FAILED: { status: 422, message: 'the generation could not be loaded' },
+  ERR_AUTH_LIMITED: { status: 429, message: 'too many wrong keys from this address' },
   ERR_QUOTA: { status: 429, message: 'the key has used up its quota' },
   ERR_LANE_FULL: { status: 429, message: 'too many requests wait for this endpoint' },
   ERR_HEADERS_TOO_LARGE: { status: 431, message: 'the request headers are over the limit' },
@@ -82,7 +83,7 @@ export const ERROR_TABLE = {
     status: 503,
     message: 'the endpoint is stopped: its runs end the process',
   },
-  ERR_BUDGET_FULL: { status: 503, message: 'the node holds too many request bodies' },
+  ERR_BUDGET_FULL: { status: 503, message: 'the node holds too many bytes of bodies or answers' },
   ERR_STORE_LOCKED: { status: 503, message: 'another node uses the data directory' },
   ERR_STARTING: { status: 503, message: 'the node is starting' },
   ERR_STOPPING: { status: 503, message: 'the node is stopping' },
@@ -114,6 +115,8 @@ export class AppError extends Error {
   readonly status: number
   /** What the answer says beside its body; see Refusal. */
   readonly headers: Readonly<Record<string, string>> | null = null
+  /** Of whom it is known although the gate has let nobody in; for logs. */
+  readonly callerId: string | null = null
 
   constructor(
     code: ErrorCode,
@@ -129,13 +132,20 @@ export class AppError extends Error {
   }
 }
 
-/** A failure whose answer tells in headers how to go on: with which token, or when. */
+/** A failure whose answer tells in headers how to go on: with which token or method, or when. */
 export class Refusal extends AppError {
   override readonly headers: Readonly<Record<string, string>>
+  override readonly callerId: string | null
 
-  constructor(code: ErrorCode, detail: string, headers: Readonly<Record<string, string>>) {
+  constructor(
+    code: ErrorCode,
+    detail: string,
+    headers: Readonly<Record<string, string>>,
+    callerId: string | null = null,
+  ) {
     super(code, detail)
     this.headers = headers
+    this.callerId = callerId
   }
 }
 

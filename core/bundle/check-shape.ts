@@ -7,20 +7,27 @@ import type { TSchema } from '@sinclair/typebox'
 import { Ajv, type ErrorObject } from 'ajv'
 import type { Fault } from '../base/errors.ts'
 import { isObject } from '../base/json.ts'
+import { endpointType, RUN_TYPES, type RunType } from './endpoint-types.ts'
 import {
   AnyEndpointSchema,
   ENDPOINT_SCHEMAS,
   EnvelopeSchema,
-  endpointType,
   type ManifestEndpoint,
   type ManifestEnvelope,
-  RUN_TYPES,
-  type RunType,
 } from './manifest.ts'
 import { faultsOf, nearest, oneOf, shown } from './sentences.ts'
 
 /** Judging an error costs time that grows with their number, and a hostile file has many. */
 const SCHEMA_ERRORS_MAX = 1_000
+
+/** No check of the schema itself: it compiles another, most of the time of the first. */
+const OPTIONS = {
+  allErrors: true,
+  verbose: true,
+  strict: false,
+  meta: false,
+  validateSchema: false,
+} as const
 
 interface Verdict<T> {
   /** Null: it is not of this shape. */
@@ -34,7 +41,7 @@ const compiled = new Map<TSchema, (value: unknown) => Verdict<unknown>>()
 function judge<T>(schema: TSchema, value: unknown): Verdict<T> {
   let validate = compiled.get(schema)
   if (validate === undefined) {
-    const check = new Ajv({ allErrors: true, verbose: true, strict: false }).compile(schema)
+    const check = new Ajv(OPTIONS).compile(schema)
     validate = (given) => {
       const fits = check(given)
       return {

@@ -65,4 +65,12 @@ export interface ExplanationPlan {
    * and proven to be scored by the model.
    */
   readonly background: string
+  /** Of runs that are larger than those of predictions; absent: they are not. */
+  readonly run?: ExplanationRun
+}
+
+export interface ExplanationRun {
+  readonly rowsMax: number
+  /** What a full run takes, measured by the forge. */
+  readonly ms: number
 }

@@ -1,6 +1,7 @@
 /** What a prediction tells beyond the model's own answer, as `service.json` says it. */
 
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
+import { Type } from './schema-builder.ts'
 import { strict } from './schema-parts.ts'
 
 const Scalar = Type.Union([Type.String({ maxLength: 1024 }), Type.Number(), Type.Boolean()])

@@ -3,11 +3,13 @@
  * of its own type, so that its author reads of no key that belongs to another.
  */
 
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import { depth } from './depth-schema.ts'
 import { ExplanationsSchema } from './explanation-schema.ts'
 import { FeatureSchema } from './manifest-features.ts'
-import { ENDPOINT_ID, FilePath, FUNCTION_PATTERN, NAME_PATTERN, strict } from './schema-parts.ts'
+import { FUNCTION_PATTERN, NAME_PATTERN } from './patterns.ts'
+import { Type } from './schema-builder.ts'
+import { ENDPOINT_ID, FilePath, strict } from './schema-parts.ts'
 import { OnLookupProblem } from './table-schema.ts'
 
 const TestQuerySchema = Type.Object(

@@ -1,9 +1,11 @@
 /** How an endpoint explains its predictions: a part of the manifest. */
 
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import type { Fault } from '../base/errors.ts'
 import { LIMITS } from '../config/limits.ts'
 import { type Files, fileFaults } from './check-files.ts'
+import { isJson } from './file-names.ts'
+import { Type } from './schema-builder.ts'
 import { FilePath, strict } from './schema-parts.ts'
 
 export const ExplanationsSchema = Type.Object(
@@ -75,8 +77,4 @@ export function explanationFaults(endpoint: Explained, path: string, files: File
     faults.push({ path: `${where}.background`, reason })
   }
   return faults
-}
-
-export function isJson(file: string): boolean {
-  return file.toLowerCase().endsWith('.json')
 }

@@ -1,6 +1,6 @@
 /** What follows from an endpoint's type: where it runs, and which paths lead to it. */
 
-import type { EndpointType } from './manifest.ts'
+import type { EndpointType } from './endpoint-types.ts'
 import type { EndpointPlan, GenerationPlan } from './plan.ts'
 
 /** `explain`: predictions with explanations; no path of its own, requests are sent on to it. */

@@ -1,6 +1,7 @@
 /** Features of a prediction in the manifest. */
 
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
+import { Type } from './schema-builder.ts'
 import { strict } from './schema-parts.ts'
 
 const OnProblem = Type.Union([

@@ -3,7 +3,7 @@
  * source. The schema is also what `npm run schema` prints and README.md explains.
  */
 
-import { type Static, type TObject, Type } from '@sinclair/typebox'
+import type { Static, TObject } from '@sinclair/typebox'
 import { ID_PATTERN } from '../base/ids.ts'
 import { LIMITS } from '../config/limits.ts'
 import {
@@ -22,45 +22,13 @@ import {
   type StdPredictionEndpoint,
   StdPredictionSchema,
 } from './endpoint-schemas.ts'
-import { ENDPOINT_ID, FilePath, SCOPE_PATTERN, SETTING_PATTERN, strict } from './schema-parts.ts'
+import { RUN_TYPES, type RunType, TYPE_ALIASES } from './endpoint-types.ts'
+import { SCOPE_PATTERN, SETTING_PATTERN } from './patterns.ts'
+import { Type } from './schema-builder.ts'
+import { ENDPOINT_ID, FilePath, strict } from './schema-parts.ts'
 import { TableSchema } from './table-schema.ts'
 
 const Id = Type.String({ pattern: ID_PATTERN })
-
-export const ENDPOINT_TYPES = [
-  'STD_PREDICTION',
-  'CUSTOM_PREDICTION',
-  'R_PREDICTION',
-  'CUSTOM_R_PREDICTION',
-  'SQL_QUERY',
-  'DATASET_LOOKUP',
-  'R_FUNCTION',
-  'PYTHON_FUNCTION',
-] as const
-export type EndpointType = (typeof ENDPOINT_TYPES)[number]
-
-/** What an endpoint is when aliases are resolved. */
-export type RunType = Exclude<EndpointType, 'R_PREDICTION'>
-
-/** Names that other products use for the same types; read as ours, never written. */
-const TYPE_ALIASES: Readonly<Record<string, RunType>> = {
-  PY_FUNCTION: 'PYTHON_FUNCTION',
-  DATASETS_LOOKUP: 'DATASET_LOOKUP',
-  R_PREDICTION: 'CUSTOM_R_PREDICTION',
-}
-
-/** The name that the admin API emits, or null for a type that nobody knows. */
-export function endpointType(name: string): RunType | null {
-  return (Object.hasOwn(TYPE_ALIASES, name) ? TYPE_ALIASES[name] : undefined) ?? runType(name)
-}
-
-export const RUN_TYPES: readonly RunType[] = ENDPOINT_TYPES.filter(
-  (type) => type !== 'R_PREDICTION',
-)
-
-function runType(name: string): RunType | null {
-  return RUN_TYPES.find((type) => type === name) ?? null
-}
 
 /** The schema that endpoints of a type are judged by. */
 export const ENDPOINT_SCHEMAS = {

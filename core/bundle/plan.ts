@@ -78,6 +78,14 @@ export interface PredictionPlan {
   readonly batchable: boolean
   /** Most rows of one run; 1 when not batchable. */
   readonly maxRows: number
+  /** Of a model that is worth a compiled form; absent: its weights are few. */
+  readonly weights?: WeightsPlan
+}
+
+export interface WeightsPlan {
+  readonly bytes: number
+  /** Over the model and its files with weights. */
+  readonly sha256: string
 }
 
 /** Cost of one run: fixedUs + rows * perRowUs, least squares over measured batches. */
@@ -102,6 +110,8 @@ interface EndpointPlanBase {
   readonly queue: { readonly maxRequests: number; readonly maxBytes: number }
   /** What the longest legal run took in the forge: only far beyond it does a run hang. */
   readonly worstBatchMs: number
+  /** Of a run, as the forge has measured it; absent: not known, or an older plan. */
+  readonly cost?: CostModel
   /** Bodies that worked in the forge: every thread or child runs one before it serves. */
   readonly warmUp: readonly string[]
   /** Test queries and what was answered, for people to read; absent: none, or an older plan. */

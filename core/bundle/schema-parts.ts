@@ -1,7 +1,7 @@
 /** Pieces that the schemas of the manifest share. */
 
-import { Type } from '@sinclair/typebox'
 import { ID_PATTERN } from '../base/ids.ts'
+import { Type } from './schema-builder.ts'
 
 export const strict = { additionalProperties: false }
 
@@ -9,20 +9,3 @@ export const ENDPOINT_ID = Type.String({ pattern: ID_PATTERN })
 
 /** Path inside the bundle: forward slashes, no leading slash; checked again when unpacking. */
 export const FilePath = Type.String({ minLength: 1, maxLength: 1024 })
-
-/** What Python and R both take as a name. */
-export const NAME_PATTERN = '^[A-Za-z_.][A-Za-z0-9_.]*$'
-
-/** A function of R. */
-export const FUNCTION_PATTERN = '^[A-Za-z.][A-Za-z0-9._]*$'
-
-export const TABLE_NAME = '^[A-Za-z_][A-Za-z0-9_]{0,62}$'
-
-/** `table`, `schema.table` or `catalog.schema.table`. */
-export const TABLE_FROM = '^[A-Za-z_][A-Za-z0-9_$]*(\\.[A-Za-z_][A-Za-z0-9_$]*){0,2}$'
-
-/** What the config file of a node calls a connection or an issuer. */
-export const SETTING_PATTERN = '^[A-Za-z_][A-Za-z0-9_-]{0,62}$'
-
-/** One scope of a token: RFC 6749 takes all printable ASCII but blank, quote and backslash. */
-export const SCOPE_PATTERN = '^[!#-\\[\\]-~]+$'

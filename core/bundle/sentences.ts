@@ -14,7 +14,7 @@ import {
   SETTING_PATTERN,
   TABLE_FROM,
   TABLE_NAME,
-} from './schema-parts.ts'
+} from './patterns.ts'
 
 /** What is judged, when that is a part of a file. */
 export interface Judged {
@@ -185,6 +185,8 @@ function typeName(type: unknown): string {
 export function shown(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   if (isObject(value)) return 'an object'
+  // JSON has no word for infinity: it would be called null.
+  if (typeof value === 'number') return String(value)
   const text = JSON.stringify(value) ?? String(value)
   return text.length > 60 ? `${text.slice(0, 57)}…` : text
 }

@@ -1,7 +1,9 @@
 /** Tables of the manifest: what lookups, enrichment and embedded SQL ask. */
 
-import { type Static, Type } from '@sinclair/typebox'
-import { FilePath, strict, TABLE_FROM, TABLE_NAME } from './schema-parts.ts'
+import type { Static } from '@sinclair/typebox'
+import { TABLE_FROM, TABLE_NAME } from './patterns.ts'
+import { Type } from './schema-builder.ts'
+import { FilePath, strict } from './schema-parts.ts'
 
 export const OnLookupProblem = Type.Union(
   [Type.Literal('ERROR'), Type.Literal('IGNORE'), Type.Literal('NULL')],
@@ -59,11 +61,3 @@ export const TableSchema = Type.Object(
 )
 
 export type ManifestTable = Static<typeof TableSchema>
-
-/** What is between the values of a CSV file. */
-export function delimiterOf({
-  file = '',
-  delimiter,
-}: Pick<ManifestTable, 'file' | 'delimiter'>): string {
-  return delimiter ?? (file.toLowerCase().endsWith('.tsv') ? '\t' : ',')
-}

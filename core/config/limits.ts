@@ -23,6 +23,9 @@ export const LIMITS = {
   multiRowsMax: 10_000,
   /** An explanation gives the thread back after this long, so that others get in between. */
   explanationSliceMs: 20,
+  /** Rows and values of one run of explanations, where it may be larger than a batch. */
+  explanationRowsMax: 256,
+  explanationValuesMax: 1_000_000,
   /** Rows and cells of a background sample that are kept, and bytes of its file. */
   backgroundRowsMax: 1_000,
   backgroundCellsMax: 1_000_000,
@@ -35,7 +38,11 @@ export const LIMITS = {
   retireMs: 25_000,
   connectionsMax: 20_000,
   /** Largest answer that is handed to the socket at once; beyond, the reader's pace rules. */
-  answerBytesAtOnce: 1 * MIB,
+  answerBytesAtOnce: 64 * KIB,
+  /** The same of the last answer of a connection. */
+  answerBytesLast: 1 * MIB,
+  /** Large answers that wait for slow readers, at least; see `unreadBytesMax`. */
+  unreadBytesMin: 64 * MIB,
   bundleBytesMax: 4 * GIB,
   bundleUnpackedBytesMax: 8 * GIB,
   bundleRatioMax: 200,
@@ -57,6 +64,8 @@ export const LIMITS = {
   /** The forge may take forgeMs plus 1 s for every forgeBytesPerS of the archive. */
   forgeMs: 120_000,
   forgeBytesPerS: 20 * MIB,
+  /** Compiled forms of all models; each takes about twice the weights of its model. */
+  compiledBytesMax: 16 * GIB,
   /** Longest wait for the serving process to report that a state is applied. */
   applyMs: 5_000,
   /** Longest wait for a generation to become warm in the serving process. */
@@ -90,6 +99,16 @@ export const LIMITS = {
   /** Tokens that are remembered as good, of one issuer. */
   tokensMax: 10_000,
   tokenCharsMax: 8_192,
+  /** Wrong keys of one address in a window that are told so; more are told to wait. */
+  wrongKeysMax: 100,
+  wrongKeysMs: 10_000,
+  wrongKeyAddressesMax: 10_000,
+  /** Shares of quotas that processes lend each other are lent for so long. */
+  quotaLeaseMs: 1_000,
+  /** A request over the share of its process waits so long for what others give back. */
+  quotaAskMs: 150,
+  /** So long control waits for what the others say. */
+  quotaGiveMs: 50,
   queryLogFileBytesMax: 64 * MIB,
   /** Of one service. */
   queryLogTotalBytesMax: 1 * GIB,
@@ -107,4 +126,5 @@ assert(LIMITS.hangMs > LIMITS.timeoutMs, 'hangMs is beyond the default deadline'
 // A request that came at the last moment of a kept connection has its whole time.
 assert(LIMITS.retireMs > LIMITS.idleMs + LIMITS.timeoutMs, 'who is connected is answered')
 assert(LIMITS.permitMs < LIMITS.hangMs, 'a permit comes back before its thread is lost')
+assert(LIMITS.quotaAskMs > LIMITS.quotaGiveMs, 'control has answered when nobody waits any more')
 assert(LIMITS.issuerKeysKeptMs > LIMITS.issuerKeysFreshMs, 'old keys bridge a failed fetch')

@@ -4,49 +4,12 @@
  */
 
 import { LIMITS } from './limits.ts'
+import type { OptionRow } from './option-row.ts'
 
 const PORT_MAX = 65_535
 const MIB = 1024 * 1024
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
-
-interface RowBase {
-  readonly env: string
-  /** Without the dashes; null: a secret, which must not show in a list of processes. */
-  readonly flag: string | null
-  readonly help: string
-  /** What help and README show as the default when the value itself does not say it. */
-  readonly defaultText?: string
-}
-
-interface IntegerRow extends RowBase {
-  readonly kind: 'integer'
-  /** null: decided at start, see `defaultText`. */
-  readonly default: number | null
-  readonly min: number
-  readonly max: number
-}
-
-interface BooleanRow extends RowBase {
-  readonly kind: 'boolean'
-  readonly default: boolean | null
-}
-
-interface TextRow extends RowBase {
-  readonly kind: 'text'
-  /** What help shows in its place; default: `text`. */
-  readonly placeholder?: string
-  readonly default: string | null
-  readonly charactersMin: number
-}
-
-interface ChoiceRow extends RowBase {
-  readonly kind: 'choice'
-  readonly default: string
-  readonly choices: readonly string[]
-}
-
-export type OptionRow = IntegerRow | BooleanRow | TextRow | ChoiceRow
 
 export const OPTIONS = {
   config: {
@@ -223,6 +186,26 @@ export const OPTIONS = {
     max: 1024 * 1024 * MIB,
     help: 'a serving process that has grown over it is replaced without a failed request',
   },
+  maxLoadedGenerations: {
+    kind: 'integer',
+    env: 'SWITCHYARD_MAX_LOADED_GENERATIONS',
+    flag: 'max-loaded-generations',
+    default: null,
+    defaultText: 'as many as fit',
+    min: 1,
+    max: 100_000,
+    help: 'most generations in memory of each serving process; others load at their first request',
+  },
+  memoryBudgetBytes: {
+    kind: 'integer',
+    env: 'SWITCHYARD_MEMORY_BUDGET_BYTES',
+    flag: 'memory-budget-bytes',
+    default: null,
+    defaultText: '90 % of what the serving processes may take',
+    min: 16 * MIB,
+    max: 1024 * 1024 * MIB,
+    help: 'memory of the node for generations, as estimated; others load at their first request',
+  },
   keepPreviousMs: {
     kind: 'integer',
     env: 'SWITCHYARD_KEEP_PREVIOUS_MS',
@@ -230,7 +213,7 @@ export const OPTIONS = {
     default: LIMITS.keepPreviousMs,
     min: 0,
     max: DAY_MS,
-    help: 'how long a replaced generation stays warm for a rollback',
+    help: 'how long a replaced generation stays warm for a rollback, if there is room',
   },
   bodyBytesMax: {
     kind: 'integer',
@@ -249,6 +232,16 @@ export const OPTIONS = {
     min: 1,
     max: 1_000_000,
     help: 'open connections to the query API, of each serving process',
+  },
+  unreadBytesMax: {
+    kind: 'integer',
+    env: 'SWITCHYARD_UNREAD_BYTES_MAX',
+    flag: 'unread-bytes-max',
+    default: null,
+    defaultText: 'an eighth of what each serving process may take',
+    min: 16 * MIB,
+    max: 1024 * 1024 * MIB,
+    help: 'answers that wait for slow readers, of each serving process; no answer may be larger',
   },
   strictHeaders: {
     kind: 'boolean',
@@ -289,6 +282,22 @@ export const OPTIONS = {
     min: 1_000,
     max: 86_400_000,
     help: 'time that the process which tries a new model has; large bundles get more',
+  },
+  compile: {
+    kind: 'boolean',
+    env: 'SWITCHYARD_COMPILE',
+    flag: 'compile',
+    default: true,
+    help: 'keep models also in a form whose weights all threads and processes share',
+  },
+  compiledBytesMax: {
+    kind: 'integer',
+    env: 'SWITCHYARD_COMPILED_BYTES_MAX',
+    flag: 'compiled-bytes-max',
+    default: LIMITS.compiledBytesMax,
+    min: 0,
+    max: 1024 * 1024 * MIB,
+    help: 'disk that the compiled forms of all models may take',
   },
   python: {
     kind: 'text',
@@ -359,39 +368,3 @@ export const OPTIONS = {
 } as const satisfies Record<string, OptionRow>
 
 export type OptionName = keyof typeof OPTIONS
-
-/** The table of README, as Markdown; a test holds README to it. */
-export function optionsMarkdown(): string {
-  const lines = Object.entries<OptionRow>(OPTIONS).map(([name, row]) => {
-    const cells = [`\`${name}\``, flagCell(row), `\`${row.env}\``, defaultCell(row), row.help]
-    return `| ${cells.join(' | ')} |`
-  })
-  const head = '| Setting | Flag | Environment | Default | Meaning |\n|---|---|---|---|---|'
-  return `${head}\n${lines.join('\n')}\n`
-}
-
-function flagCell(row: OptionRow): string {
-  if (row.flag === null) return '–'
-  return row.kind === 'boolean' ? `\`--${row.flag}\`, \`--no-${row.flag}\`` : `\`--${row.flag}\``
-}
-
-function defaultCell(row: OptionRow): string {
-  if (row.defaultText !== undefined) return row.defaultText
-  return row.default === null ? 'unset' : `\`${row.default}\``
-}
-
-/** What a value may be, for messages that refuse one. */
-export function allowedText(row: OptionRow): string {
-  switch (row.kind) {
-    case 'integer':
-      return row.min === row.max
-        ? `only ${row.min} in this version`
-        : `a whole number from ${row.min} to ${row.max}`
-    case 'boolean':
-      return 'true or false'
-    case 'text':
-      return row.charactersMin > 1 ? `at least ${row.charactersMin} characters` : 'a text'
-    case 'choice':
-      return `one of ${row.choices.join(', ')}`
-  }
-}

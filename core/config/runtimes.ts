@@ -33,6 +33,14 @@ export interface ChildLimits {
   readonly fileBytesMax: number
 }
 
+/** Where compiled forms of models are, and what they must have been made for. */
+export interface CompiledSettings {
+  /** One form below it for each key. */
+  readonly folder: string
+  /** Hash over runtime, repair and processor: see core/bundle/compiled.ts. */
+  readonly machine: string
+}
+
 export interface RuntimeSettings {
   /** Absolute path of the Python interpreter; null: none was found. */
   readonly python: string | null
@@ -56,4 +64,6 @@ export interface RuntimeSettings {
   readonly prlimit: string | null
   readonly setpriv: string | null
   readonly connections: readonly ConnectionSettings[]
+  /** Null: models are loaded as they are in their bundle. */
+  readonly compiled: CompiledSettings | null
 }

@@ -37,6 +37,10 @@ export interface Exchange {
   readonly query: string
   /** True when the caller left or the answer is given: nothing is worth doing for it any more. */
   readonly done: boolean
+  /** Of the failure that it was answered with, as the caller has it; null: of none. */
+  readonly requestId: string | null
+  /** IP address of the caller, or of what stands in front of him. Only while it is not done. */
+  readonly address: string
   /** Value of a header, '' when absent. Only before the handler's first await. */
   header(nameInLowerCase: string): string
   /** All header lines, names in lower case. Only before the handler's first await. */

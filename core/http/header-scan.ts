@@ -75,11 +75,20 @@ export class HeaderScan {
   #seeLength(value: string): void {
     this.#lengths += 1
     this.#contentLength = value
-    if (!/^\d{1,15}$/.test(value)) this.#isOdd = true
+    if (!isLength(value)) this.#isOdd = true
   }
 
   #seeEncoding(value: string): void {
     if (value !== 'chunked' || this.#isChunked) this.#isOdd = true
     this.#isChunked = true
   }
+}
+
+/** One to fifteen digits. */
+function isLength(value: string): boolean {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i)
+    if (code < 0x30 || code > 0x39) return false
+  }
+  return value.length > 0 && value.length <= 15
 }

@@ -10,6 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { assert } from '../base/assert.ts'
 import { AppError } from '../base/errors.ts'
+import { newRequestId } from '../base/ids.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange, HeaderLine, RawReply } from './exchange.ts'
 import { endsConnection, failureAnswer } from './failure.ts'
@@ -26,6 +27,8 @@ export interface NodeExchangeContext {
   readonly bodyMs: number
   /** Most silence inside a streamed body, which may take as long as it needs. */
   readonly streamIdleMs: number
+  /** Most time in which a reader takes nothing of his answer. */
+  readonly sendIdleMs: number
   /** True once the listener closes: every answer is the last one of its connection. */
   closing: boolean
 }
@@ -52,6 +55,7 @@ export class NodeExchange implements StreamingExchange {
   #onGone: ((refusal: AppError | null) => void) | null = null
   #bodyTimer: NodeJS.Timeout | null = null
   #added: readonly HeaderLine[] = []
+  #requestId: string | null = null
 
   constructor(
     request: IncomingMessage,
@@ -76,6 +80,14 @@ export class NodeExchange implements StreamingExchange {
 
   get done(): boolean {
     return this.#answered || this.#gone
+  }
+
+  get address(): string {
+    return this.#request.socket.remoteAddress ?? ''
+  }
+
+  get requestId(): string | null {
+    return this.#requestId
   }
 
   header(nameInLowerCase: string): string {
@@ -122,7 +134,7 @@ export class NodeExchange implements StreamingExchange {
   reply(answer: Answer): void {
     if (!this.#begin()) return
     this.#response.writeHead(answer.status, this.#headersOf(answer))
-    this.#response.end(answer.body)
+    this.#finish(answer.body)
   }
 
   replyJson(json: string | Uint8Array): void {
@@ -140,11 +152,13 @@ export class NodeExchange implements StreamingExchange {
     const ours = Object.entries(this.#headersOf(answer))
     const kept = ours.filter(([name]) => !theirs.has(name.toLowerCase()))
     this.#response.writeHead(status, [...kept, ...lines].flat().map(String))
-    this.#response.end(answer.body)
+    this.#finish(answer.body)
   }
 
   replyError(error: AppError): void {
-    this.reply(failureAnswer(error))
+    const requestId = newRequestId()
+    this.#requestId = requestId
+    this.reply(failureAnswer(error, { requestId }))
   }
 
   onGone(callback: (refusal: AppError | null) => void): void {
@@ -160,6 +174,13 @@ export class NodeExchange implements StreamingExchange {
     if (this.#gone) return false
     if (!this.#request.complete) this.#linger()
     return true
+  }
+
+  /** Who takes nothing of a long answer for a while is given up: node:http would wait for ever. */
+  #finish(body: string | Uint8Array | undefined): void {
+    this.#response.end(body)
+    const { socket } = this.#request
+    if (socket.writableLength > 0) socket.setTimeout(this.#context.sendIdleMs)
   }
 
   #takeBody(): void {

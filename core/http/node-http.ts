@@ -13,6 +13,7 @@ import { assert } from '../base/assert.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { newRequestId } from '../base/ids.ts'
 import type { Logger } from '../base/logger.ts'
+import { LIMITS } from '../config/limits.ts'
 import type { BodyBudget } from './body-budget.ts'
 import { failureAnswer } from './failure.ts'
 import { NodeExchange, type NodeExchangeContext, type StreamingExchange } from './node-exchange.ts'
@@ -43,6 +44,8 @@ export interface NodeHttpOptions {
   readonly tls?: TlsMaterial | null
   /** How long a handshake may be silent. */
   readonly handshakeMs?: number
+  /** How long a reader may take nothing of his answer; default `idleMs` of the limits. */
+  readonly sendIdleMs?: number
   readonly connectionsMax: number
   readonly budget: BodyBudget
   readonly version: string
@@ -62,6 +65,8 @@ export class NodeHttpServer {
   readonly #sockets = new Set<Duplex>()
   /** Connections that were let in by what is no longer true; each ends with its answer. */
   readonly #outdated = new WeakSet<Duplex>()
+  /** Connections with a request that has two readings: nothing behind it is looked at. */
+  readonly #distrusted = new WeakSet<Duplex>()
   #tls: TlsMaterial | null
 
   private constructor(options: NodeHttpOptions, handler: StreamingHandler) {
@@ -72,6 +77,7 @@ export class NodeHttpServer {
       headers: productHeaders(options.version),
       bodyMs: BODY_MS,
       streamIdleMs: STREAM_IDLE_MS,
+      sendIdleMs: options.sendIdleMs ?? LIMITS.idleMs,
       closing: false,
     }
     this.#tls = options.tls ?? tlsOf(options)
@@ -162,17 +168,25 @@ export class NodeHttpServer {
     })
     this.#server.on('request', (request, response) => this.#serve(request, response, false))
     this.#server.on('checkContinue', (request, response) => this.#serve(request, response, true))
+    // Who expects something else gets an ordinary answer, as from uWebSockets.js.
+    this.#server.on('checkExpectation', (request, response) =>
+      this.#serve(request, response, false),
+    )
     this.#server.on('clientError', (error, socket) => this.#refuseBytes(error, socket))
     this.#server.on('error', (error) => this.#logger.error({ err: error }, 'the listener failed'))
   }
 
   #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    // The parser hands over all that came in one piece, also behind an answer that is the last.
+    if (this.#distrusted.has(request.socket)) return
     this.#count(request.socket, 1)
     response.once('close', () => this.#count(request.socket, -1))
     const exchange = new NodeExchange(request, response, this.#context, expectsContinue)
     const coding = exchange.header('transfer-encoding')
     if (coding !== '' && coding !== 'chunked') {
-      exchange.replyError(new AppError('ERR_REQUEST_INVALID', 'Transfer-Encoding must be chunked'))
+      this.#distrusted.add(request.socket)
+      const error = new AppError('ERR_REQUEST_INVALID', 'Transfer-Encoding must be chunked')
+      exchange.reply(failureAnswer(error, { headers: { Connection: 'close' } }))
       return
     }
     try {
@@ -201,6 +215,10 @@ export class NodeHttpServer {
     const isOfTls = code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS')
     if (!socket.writable || code === 'ECONNRESET' || isOfTls) {
       socket.destroy()
+      return
+    }
+    if (this.#distrusted.has(socket)) {
+      socket.end(() => socket.destroy())
       return
     }
     const { status, body } = failureAnswer(refusalOf(code, error))

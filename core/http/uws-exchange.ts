@@ -10,15 +10,21 @@ import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
 import { STATUS_CODES } from 'node:http'
 import { assert } from '../base/assert.ts'
 import { AppError } from '../base/errors.ts'
+import { newRequestId } from '../base/ids.ts'
 import { LIMITS } from '../config/limits.ts'
 import type { BodyBudget } from './body-budget.ts'
 import type { Answer, Exchange, HeaderLine, RawReply } from './exchange.ts'
-import { endsConnection, failureAnswer } from './failure.ts'
+import { endsConnection, type FailureAnswer, failureAnswer } from './failure.ts'
 import type { HeaderScan } from './header-scan.ts'
+import { AT_ONCE_CHARS, Looks } from './looks.ts'
 import { isBodiless, safeHeaders, withAdded } from './raw-reply.ts'
+import type { Sheds } from './sheds.ts'
+import type { Unread, UnreadAnswers } from './unread-answers.ts'
 
 interface UwsSettings {
   readonly budget: BodyBudget
+  readonly unread: UnreadAnswers
+  readonly sheds: Sheds
   /** Written on every answer. */
   readonly headers: Readonly<Record<string, string>>
   /** Null: framing is not checked, and each header costs a native call. */
@@ -34,6 +40,7 @@ export interface UwsContext extends UwsSettings {
    * out as they are given, so one native call writes all lines.
    */
   readonly jsonHead: string
+  readonly looks: Looks
   /** While draining every answer closes its connection. */
   closing: boolean
   /** Requests that are not answered yet, or whose large answer is still being sent. */
@@ -45,11 +52,11 @@ export function newUwsContext(settings: UwsSettings): UwsContext {
     ([name, value]) => `${safeValue(name)}: ${safeValue(value)}`,
   )
   const jsonHead = ['application/json', ...lines].join('\r\n')
-  return { ...settings, jsonHead, closing: false, active: 0 }
+  return { ...settings, jsonHead, looks: new Looks(), closing: false, active: 0 }
 }
 
-/** A character takes up to four bytes. */
-const AT_ONCE_CHARS = LIMITS.answerBytesAtOnce / 4
+/** Only end() can close: the same of an answer that is the last of its connection. */
+const LAST_CHARS = LIMITS.answerBytesLast / 4
 
 const NO_LINES: readonly HeaderLine[] = []
 
@@ -66,7 +73,10 @@ export class UwsExchange implements Exchange {
   #bodyBytes = 0
   #gone: ((refusal: AppError | null) => void) | null = null
   #sending = false
+  /** Of a large answer that was not taken at once. */
+  #unread: Unread | null = null
   #added: readonly HeaderLine[] = NO_LINES
+  #requestId: string | null = null
 
   constructor(res: HttpResponse, req: HttpRequest, method: string, context: UwsContext) {
     this.#res = res
@@ -80,6 +90,14 @@ export class UwsExchange implements Exchange {
 
   get done(): boolean {
     return this.#done
+  }
+
+  get requestId(): string | null {
+    return this.#requestId
+  }
+
+  get address(): string {
+    return Buffer.from(this.#res.getRemoteAddressAsText()).toString()
   }
 
   get query(): string {
@@ -149,7 +167,7 @@ export class UwsExchange implements Exchange {
   /** The answer of nearly every request, so it takes the short way: two native calls. */
   replyJson(json: string | Uint8Array): void {
     const isPlain = this.method === 'POST' && this.#added === NO_LINES
-    if (!isPlain || json.length > AT_ONCE_CHARS) {
+    if (!isPlain || json.length > this.#context.looks.atOnceChars) {
       this.#send(200, json, 'application/json', NO_LINES)
     } else if (!this.#done) {
       this.#finish()
@@ -168,18 +186,24 @@ export class UwsExchange implements Exchange {
   }
 
   replyError(error: AppError): void {
-    this.reply(failureAnswer(error))
+    this.reply(this.#failure(error))
   }
 
   /** Answers and closes: what follows on this connection cannot be trusted. */
   refuse(error: AppError): void {
     if (this.#done) return
-    const { status, body, headers } = failureAnswer(error)
+    const { status, body, headers } = this.#failure(error)
     this.#finish()
     this.#res.cork(() => {
       this.#writeHead(status, 'application/json', Object.entries(headers))
       this.#res.end(body, true)
     })
+  }
+
+  #failure(error: AppError): FailureAnswer {
+    const requestId = newRequestId()
+    this.#requestId = requestId
+    return failureAnswer(error, { requestId })
   }
 
   #request(): HttpRequest {
@@ -190,6 +214,7 @@ export class UwsExchange implements Exchange {
   /** Of the budget goes what the buffer takes, which is more than what has come so far. */
   #take(bytes: number): boolean {
     if (!this.#context.budget.tryTake(bytes - this.#bodyBytes)) {
+      this.#context.sheds.count('body')
       this.#refuseBody('ERR_BUDGET_FULL', null)
       return false
     }
@@ -235,8 +260,13 @@ export class UwsExchange implements Exchange {
     lines: readonly HeaderLine[],
   ): void {
     if (this.#done) return
+    if (body.length > AT_ONCE_CHARS && !this.#hasRoom(body)) {
+      this.replyError(new AppError('ERR_BUDGET_FULL', 'too many answers wait for their readers'))
+      return
+    }
     this.#finish()
     const close = this.#context.closing || endsConnection(status)
+    let isTaken = true
     this.#res.cork(() => {
       this.#writeHead(status, contentType, lines)
       if (status === 204 || status === 304) {
@@ -245,12 +275,15 @@ export class UwsExchange implements Exchange {
         this.#res.endWithoutBody()
       } else if (this.method === 'HEAD') {
         this.#res.endWithoutBody(Buffer.byteLength(body), close)
-      } else if (body.length > AT_ONCE_CHARS) {
-        this.#sendLarge(typeof body === 'string' ? Buffer.from(body) : body)
+      } else if (body.length > (close ? LAST_CHARS : AT_ONCE_CHARS)) {
+        this.#sendLarge(body)
+      } else if (close) {
+        this.#res.end(body, true)
       } else {
-        this.#res.end(body, close)
+        isTaken = this.#sendLooking(body)
       }
     })
+    if (!isTaken) this.#res.close()
   }
 
   #writeHead(status: number, contentType: string, lines: readonly HeaderLine[]): void {
@@ -264,27 +297,49 @@ export class UwsExchange implements Exchange {
   }
 
   /** Hands over what the socket takes, and the rest when it asks: nothing is buffered natively. */
-  #sendLarge(body: Uint8Array): void {
+  #sendLarge(body: string | Uint8Array): void {
     const res = this.#res
     if (this.#context.closing) res.writeHeader('Connection', 'close')
     this.#sending = true
     this.#context.active += 1
-    const [, atOnce] = res.tryEnd(body, body.byteLength)
-    if (atOnce) {
-      this.#sent()
-      return
-    }
+    // 0: all of it. Only what has to wait is made into bytes.
+    const [, atOnce] = res.tryEnd(body, 0)
+    if (atOnce) this.#sent()
+    else this.#sendOn(typeof body === 'string' ? Buffer.from(body) : body)
+  }
+
+  #sendOn(bytes: Uint8Array): void {
+    const res = this.#res
+    const { unread } = this.#context
+    const held = unread.hold(bytes.byteLength, () => void res.close())
+    this.#unread = held
     res.onWritable((offset) => {
-      const [ok, finished] = res.tryEnd(body.subarray(offset), body.byteLength)
+      const [ok, finished] = res.tryEnd(bytes.subarray(offset), bytes.byteLength)
       if (finished) this.#sent()
+      else unread.moved(held)
       return ok
     })
+  }
+
+  /** As end(), but false when an earlier answer still waits though its caller has asked again. */
+  #sendLooking(body: string | Uint8Array): boolean {
+    const { looks, sheds } = this.#context
+    const [, isTaken] = this.#res.tryEnd(body, 0)
+    looks.looked(!isTaken)
+    if (!isTaken) sheds.count('reader')
+    return isTaken
+  }
+
+  #hasRoom(body: string | Uint8Array): boolean {
+    return this.method === 'HEAD' || this.#context.unread.makeRoom(Buffer.byteLength(body))
   }
 
   /** The whole answer is with the socket, or its reader has gone. */
   #sent(): void {
     this.#sending = false
     this.#context.active -= 1
+    if (this.#unread !== null) this.#context.unread.release(this.#unread)
+    this.#unread = null
   }
 }
 

@@ -13,6 +13,8 @@ import type { Handler } from './exchange.ts'
 import { failureAnswer } from './failure.ts'
 import { HeaderScan } from './header-scan.ts'
 import { API_VERSION } from './product-headers.ts'
+import type { Sheds } from './sheds.ts'
+import type { UnreadAnswers } from './unread-answers.ts'
 import { newUwsContext, type UwsContext, UwsExchange } from './uws-exchange.ts'
 
 type Uws = typeof import('uWebSockets.js')
@@ -34,6 +36,8 @@ export interface UwsOptions {
   readonly strictHeaders: boolean
   readonly connectionsMax: number
   readonly budget: BodyBudget
+  readonly unread: UnreadAnswers
+  readonly sheds: Sheds
   readonly version: string
   readonly logger: Logger
 }
@@ -53,6 +57,8 @@ export class UwsServer {
     const onThrow = (error: unknown, exchange: UwsExchange) => this.#threw(error, exchange)
     this.#context = newUwsContext({
       budget: options.budget,
+      unread: options.unread,
+      sheds: options.sheds,
       headers: { 'DSS-API-Version': API_VERSION, 'DSS-Version': options.version },
       scan: options.strictHeaders ? new HeaderScan() : null,
       onThrow,
@@ -82,6 +88,7 @@ export class UwsServer {
     return new Promise((resolve) => {
       app.listen(host, port, (socket) => {
         this.#socket = socket || null
+        if (socket) this.#context.looks.start()
         resolve(socket ? this.#uws.us_socket_local_port(socket) : null)
       })
     })

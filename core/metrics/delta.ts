@@ -30,13 +30,33 @@ export interface ServiceDelta {
   readonly errors: number
 }
 
-/** Lines of a service's query log; only services that log. */
+/** Lines of a service's query log; only of services that have something to tell. */
 export interface QueryLogDelta {
   readonly serviceId: string
   readonly written: number
   /** Had no room, or could not be written. */
   readonly dropped: number
+  /** The system's word for why lines cannot be written at the moment; null: they can. */
+  readonly trouble: string | null
 }
+
+/** Loads of generations for one cause. */
+export interface LoadDelta {
+  readonly cause: string
+  readonly count: number
+  readonly sumMs: number
+}
+
+/** Bytes that a process keeps for its callers at one moment. */
+export interface HeldBytes {
+  /** Of requests that are coming, or are not answered yet. */
+  readonly bodies: number
+  /** Of large answers whose readers have not taken them yet. */
+  readonly answers: number
+}
+
+/** Something was given up, so that such bytes stay in bounds. */
+export type ShedCount = readonly [kind: string, count: number]
 
 export interface MetricsDelta {
   readonly endpoints: readonly EndpointDelta[]
@@ -45,6 +65,12 @@ export interface MetricsDelta {
   readonly usedKeys: readonly string[]
   /** Absent: nothing is logged. */
   readonly queryLog?: readonly QueryLogDelta[]
+  /** Absent: nothing was loaded. */
+  readonly loads?: readonly LoadDelta[]
+  /** Absent: nothing was given up. */
+  readonly sheds?: readonly ShedCount[]
   readonly activeRequests: number
   readonly connections: number
+  /** Absent: nothing is held. */
+  readonly held?: HeldBytes
 }

@@ -105,12 +105,34 @@ function drainBlock(counts: Int32Histogram, block: number, pairs: number[]): voi
   }
 }
 
-/** The side that adds up and is asked. No memory before the first value. */
+/** What is at rest is unfolded into it to be read; nobody keeps it. */
+let scratch: Float64Histogram | null = null
+
+function newCounts(): Float64Histogram {
+  return new Float64Histogram(DURATION_US_MIN, DURATION_US_MAX, SIGNIFICANT_DIGITS)
+}
+
+/** The side that adds up and is asked. No memory before the first value, and little at rest. */
 export class LatencyHistogram {
   #counts: Float64Histogram | null = null
+  /** At rest: pairs bucket, count, of those that hold something. */
+  #folded: Float64Array | null = null
 
   get count(): number {
-    return this.#counts?.totalCount ?? 0
+    return this.#read()?.totalCount ?? 0
+  }
+
+  /** Nothing comes for a while: a few hundred bytes are left of 20 KB, until something does. */
+  rest(): void {
+    const counts = this.#counts
+    if (counts === null) return
+    const pairs: number[] = []
+    for (let index = 0; index < counts.countsArrayLength; index += 1) {
+      const count = counts.getCountAtIndex(index)
+      if (count > 0) pairs.push(index, count)
+    }
+    this.#folded = pairs.length > 0 ? Float64Array.from(pairs) : null
+    this.#counts = null
   }
 
   addPairs(pairs: HistogramDelta): void {
@@ -124,7 +146,7 @@ export class LatencyHistogram {
   }
 
   add(other: LatencyHistogram): void {
-    const theirs = other.#counts
+    const theirs = other.#read()
     if (theirs === null || theirs.totalCount === 0) return
     const counts = this.#counts ?? this.#open()
     for (let index = 0; index < theirs.countsArrayLength; index += 1) {
@@ -139,7 +161,7 @@ export class LatencyHistogram {
    * that rank; 1000 is the maximum. Thousandths and not per cent, so that ranks are exact integers.
    */
   quantilesUs(thousandths: readonly number[]): readonly number[] {
-    const counts = this.#counts
+    const counts = this.#read()
     if (counts === null || counts.totalCount === 0) return thousandths.map(() => 0)
     let bucket = 0
     let sum = counts.getCountAtIndex(0)
@@ -156,7 +178,7 @@ export class LatencyHistogram {
    * lowest value is within the bound, so a duration that equals a bound is always inside it.
    */
   cumulative(boundsUs: readonly number[]): readonly number[] {
-    const counts = this.#counts
+    const counts = this.#read()
     if (counts === null) return boundsUs.map(() => 0)
     let sum = 0
     let index = 0
@@ -168,12 +190,32 @@ export class LatencyHistogram {
   }
 
   reset(): void {
-    this.#counts?.clearCounts()
-    this.#counts?.setTotalCount(0)
+    this.#counts = null
+    this.#folded = null
+  }
+
+  /** To be looked at, before anything else is. */
+  #read(): Float64Histogram | null {
+    if (this.#folded === null) return this.#counts
+    scratch ??= newCounts()
+    scratch.clearCounts()
+    scratch.setTotalCount(0)
+    unfold(this.#folded, scratch)
+    return scratch
   }
 
   #open(): Float64Histogram {
-    this.#counts = new Float64Histogram(DURATION_US_MIN, DURATION_US_MAX, SIGNIFICANT_DIGITS)
+    this.#counts = newCounts()
+    if (this.#folded !== null) unfold(this.#folded, this.#counts)
+    this.#folded = null
     return this.#counts
+  }
+}
+
+function unfold(folded: Float64Array, counts: Float64Histogram): void {
+  for (let at = 0; at + 1 < folded.length; at += 2) {
+    const count = folded[at + 1] ?? 0
+    counts.addToCountAtIndex(folded[at] ?? 0, count)
+    counts.addToTotalCount(count)
   }
 }

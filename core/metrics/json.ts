@@ -3,6 +3,7 @@
  * percentiles for each service, endpoint and generation. Every duration is in milliseconds.
  */
 
+import type { LogLines } from './log-lines.ts'
 import { type Phase, type Series, sumOf, type Totals } from './series.ts'
 import { sortedStatuses } from './status.ts'
 import type { MetricsView, ServiceSeries } from './view.ts'
@@ -49,6 +50,8 @@ export interface GenerationJson extends SeriesJson {
 
 export interface ServiceJson extends GenerationJson {
   readonly generations: Readonly<Record<string, GenerationJson>>
+  /** Lines of its query log; absent where none were to be written. */
+  readonly queryLog?: { readonly written: number; readonly dropped: number }
 }
 
 export interface MetricsJson extends Omit<SeriesJson, 'requestCount'> {
@@ -80,7 +83,12 @@ function serviceJson(service: ServiceSeries, nowMs: number): ServiceJson {
     ...seriesJson(all, nowMs),
     endpoints: mapped(endpoints, (series) => seriesJson(series, nowMs)),
     generations: mapped(service.generations, (generation) => generationJson(generation, nowMs)),
+    ...(service.log === null ? {} : { queryLog: linesJson(service.log) }),
   }
+}
+
+function linesJson({ written, dropped }: LogLines) {
+  return { written, dropped }
 }
 
 function generationJson(endpoints: ReadonlyMap<string, Series>, nowMs: number): GenerationJson {

@@ -17,6 +17,8 @@ export interface NodeInfo {
   readonly uptimeS: number
   readonly services: number
   readonly generationsLoaded: number
+  /** Generations that receive traffic and load at their next request. */
+  readonly generationsCold: number
   /** Imports under way, from the first byte of the upload. */
   readonly imports: number
   /** Serving processes that were replaced since control started, by reason; all reasons. */
@@ -80,7 +82,10 @@ export function prometheusText(view: MetricsView, info: NodeInfo): string {
     requestsFamily([...endpoints, ...unroutedSeries(view)]),
     ...histogramFamilies(endpoints),
     ...batchFamilies(endpoints),
+    queryLogFamily(view),
+    ...loadFamilies(view),
     ...gaugeFamilies(view),
+    ...heldFamilies(view),
     ...nodeFamilies(info),
     ...processFamilies(info.processes),
     certificateFamily(info.certificates ?? []),
@@ -180,10 +185,59 @@ function batchFamilies(endpoints: readonly Labelled[]): Family[] {
   ]
 }
 
+/** Of services that log: both outcomes from the start, so that an alert has a zero to grow from. */
+function queryLogFamily({ services }: MetricsView): Family {
+  const samples = [...services].flatMap(([service, { log }]): Sample[] => {
+    if (log === null) return []
+    const sample = (outcome: string, lines: number): Sample => ['', { service, outcome }, lines]
+    return [sample('written', log.written), sample('dropped', log.dropped)]
+  })
+  return {
+    name: 'switchyard_query_log_lines_total',
+    type: 'counter',
+    help: 'Lines of the query log, by what became of them.',
+    samples,
+  }
+}
+
+function loadFamilies({ loads }: MetricsView): Family[] {
+  return [
+    {
+      name: 'switchyard_generation_loads_total',
+      type: 'counter',
+      help: 'Loads of generations, by what they were for; those that failed too.',
+      samples: loads.map(({ cause, count }): Sample => ['', { cause }, count]),
+    },
+    {
+      name: 'switchyard_generation_load_seconds_total',
+      type: 'counter',
+      help: 'Time that these loads took.',
+      samples: loads.map(({ cause, sumMs }): Sample => ['', { cause }, sumMs / 1000]),
+    },
+  ]
+}
+
 function gaugeFamilies(view: MetricsView): Family[] {
   return [
     gauge('switchyard_active_requests', 'Query requests in progress.', view.activeRequests),
     gauge('switchyard_connections', 'Open connections to the query API.', view.connections),
+  ]
+}
+
+function heldFamilies({ held, sheds }: MetricsView): Family[] {
+  return [
+    {
+      name: 'switchyard_held_bytes',
+      type: 'gauge',
+      help: 'Bytes of query bodies, and of large answers that their readers have not taken yet.',
+      samples: Object.entries(held).map(([of, bytes]): Sample => ['', { of }, bytes]),
+    },
+    {
+      name: 'switchyard_sheds_total',
+      type: 'counter',
+      help: 'Bodies and answers refused, and slow readers cut off, for too many bytes waited.',
+      samples: sheds.map(([kind, count]): Sample => ['', { kind }, count]),
+    },
   ]
 }
 
@@ -198,6 +252,11 @@ function nodeFamilies(info: NodeInfo): Family[] {
     gauge('switchyard_uptime_seconds', 'Time since the node started.', info.uptimeS),
     gauge('switchyard_services', 'Services that exist.', info.services),
     gauge('switchyard_generations_loaded', 'Generations in memory.', info.generationsLoaded),
+    gauge(
+      'switchyard_generations_cold',
+      'Generations that load at their next request.',
+      info.generationsCold,
+    ),
     gauge('switchyard_imports', 'Imports under way.', info.imports),
     ...servingFamilies(info),
   ]

@@ -2,14 +2,25 @@
  * What the serving process counts, on its main thread, for every request.
  *
  * A lane keeps its EndpointRecorder and calls it with plain numbers: no look-up, no allocation and
- * no way to throw. Memory comes with the first request of an endpoint and goes with its generation.
+ * no way to throw. Memory comes with the first request of an endpoint, and goes with its generation
+ * or when nobody has asked it for a while.
  * Nothing is ever lost: what is recorded after forget() still leaves with the next drain.
  */
 
 import { refKey } from '../base/ids.ts'
-import type { EndpointDelta, HistogramDelta, MetricsDelta, ServiceDelta } from './delta.ts'
+import type {
+  EndpointDelta,
+  HeldBytes,
+  HistogramDelta,
+  LoadDelta,
+  MetricsDelta,
+  ServiceDelta,
+} from './delta.ts'
 import { RecordingHistogram } from './histogram.ts'
 import { StatusRecorder } from './status.ts'
+
+/** Drains in a row that find nothing until the memory goes: with control's beat, a minute. */
+const EMPTY_DRAINS_MAX = 12
 
 interface EndpointIds {
   readonly serviceId: string
@@ -21,6 +32,8 @@ interface EndpointIds {
 export interface Gauges {
   readonly activeRequests: number
   readonly connections: number
+  /** Absent: nothing is held. */
+  readonly held?: HeldBytes
 }
 
 /** Durations and their exact sum, which sits in an array because a number field would allocate. */
@@ -53,6 +66,7 @@ export class EndpointRecorder {
   readonly #execute = new Durations()
   #batches = 0
   #batchRows = 0
+  #emptyDrains = 0
   #isLive = false
   #isForgotten = false
 
@@ -99,8 +113,10 @@ export class EndpointRecorder {
     const batchRows = this.#batchRows
     this.#batches = 0
     this.#batchRows = 0
-    if (this.#isForgotten) this.#free()
-    if (statuses.length + total.pairs.length + queue.pairs.length + batches === 0) return null
+    const isEmpty = statuses.length + total.pairs.length + queue.pairs.length + batches === 0
+    this.#emptyDrains = isEmpty ? this.#emptyDrains + 1 : 0
+    if (this.#isForgotten || this.#emptyDrains >= EMPTY_DRAINS_MAX) this.#free()
+    if (isEmpty) return null
     return {
       ...this.#ids,
       statuses,
@@ -128,6 +144,7 @@ export class EndpointRecorder {
 
   #free(): void {
     this.#isLive = false
+    this.#emptyDrains = 0
     this.#live.delete(this)
     this.#statuses.free()
     this.#total.free()
@@ -140,6 +157,7 @@ export class EndpointRecorder {
 export class ServiceRecorder {
   readonly #serviceId: string
   readonly #statuses = new StatusRecorder()
+  #emptyDrains = 0
 
   constructor(serviceId: string) {
     this.#serviceId = serviceId
@@ -152,6 +170,8 @@ export class ServiceRecorder {
   /** Called by Recorder only; null when nothing happened since the last drain. */
   drain(): ServiceDelta | null {
     const { statuses, errors } = this.#statuses.drain()
+    this.#emptyDrains = statuses.length === 0 ? this.#emptyDrains + 1 : 0
+    if (this.#emptyDrains >= EMPTY_DRAINS_MAX) this.#statuses.free()
     return statuses.length === 0 ? null : { serviceId: this.#serviceId, statuses, errors }
   }
 }
@@ -164,6 +184,7 @@ export class Recorder {
   readonly #live = new Set<EndpointRecorder>()
   readonly #forgottenServices: ServiceRecorder[] = []
   readonly #usedKeys = new Set<string>()
+  readonly #loads = new Map<string, LoadDelta>()
 
   /** The same object for the same ids; keep it, the look-up is not for every request. */
   endpoint(serviceId: string, generationId: string, endpointId: string): EndpointRecorder {
@@ -191,6 +212,12 @@ export class Recorder {
     this.#usedKeys.add(keyId)
   }
 
+  /** A generation was loaded, or could not be. */
+  loaded(cause: string, ms: number): void {
+    const { count, sumMs } = this.#loads.get(cause) ?? { count: 0, sumMs: 0 }
+    this.#loads.set(cause, { cause, count: count + 1, sumMs: sumMs + ms })
+  }
+
   /** Everything counted since the last drain, each count exactly once. */
   drain(gauges: Gauges): MetricsDelta {
     const endpoints = [...this.#live].map((recorder) => recorder.drain())
@@ -198,12 +225,14 @@ export class Recorder {
     const services = [...this.#services.values(), ...forgotten].map((recorder) => recorder.drain())
     const usedKeys = [...this.#usedKeys]
     this.#usedKeys.clear()
+    const loads = [...this.#loads.values()]
+    this.#loads.clear()
     return {
       usedKeys,
+      ...(loads.length > 0 ? { loads } : {}),
       endpoints: endpoints.filter((delta) => delta !== null),
       services: services.filter((delta) => delta !== null),
-      activeRequests: gauges.activeRequests,
-      connections: gauges.connections,
+      ...gauges,
     }
   }
 

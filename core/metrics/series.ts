@@ -10,7 +10,7 @@ import { LatencyHistogram } from './histogram.ts'
 import { addStatuses, mergeStatuses } from './status.ts'
 
 /** A window is two halves of which the older is dropped, so it spans 30 s to 60 s, never more. */
-const WINDOW_HALF_MS = 30_000
+export const WINDOW_HALF_MS = 30_000
 
 /** Requests with their answers' total time; the only thing that a window keeps. */
 export class Totals {
@@ -56,9 +56,12 @@ export class Series {
   #previous = new Totals()
   /** Number of the half window that #current belongs to; halves are counted on a common clock. */
   #half = 0
+  /** When something was added last. */
+  #addedMs = 0
 
   addEndpoint(delta: EndpointDelta, nowMs: number): void {
     this.#rotate(nowMs)
+    this.#addedMs = nowMs
     const requests = addStatuses(this.statuses, delta.statuses)
     for (const totals of [this.total, this.#current]) {
       totals.requests += requests
@@ -87,6 +90,7 @@ export class Series {
   merge(other: Series, nowMs: number): void {
     this.#rotate(nowMs)
     other.#rotate(nowMs)
+    this.#addedMs = Math.max(this.#addedMs, other.#addedMs)
     mergeStatuses(this.statuses, other.statuses)
     this.total.add(other.total)
     this.queue.add(other.queue)
@@ -95,6 +99,14 @@ export class Series {
     this.batchRows += other.batchRows
     this.#current.add(other.#current)
     this.#previous.add(other.#previous)
+  }
+
+  /** Takes little memory from now on, if nothing came for so long that its windows are empty. */
+  restIfIdle(nowMs: number): boolean {
+    if (nowMs - this.#addedMs < 2 * WINDOW_HALF_MS) return false
+    this.#rotate(nowMs)
+    for (const { durations } of [this.total, this.queue, this.execute]) durations.rest()
+    return true
   }
 
   /** The requests collected in the last 30 s to 60 s. */

@@ -7,18 +7,28 @@
  */
 
 import { nowMs, wallMs } from '../base/clock.ts'
-import type { EndpointDelta, MetricsDelta, ServiceDelta } from './delta.ts'
+import type { EndpointDelta, MetricsDelta, QueryLogDelta, ServiceDelta } from './delta.ts'
 import { type MetricsJson, metricsJson } from './json.ts'
+import { LoadTotals } from './loads.ts'
+import { LogLines, type LogTrouble } from './log-lines.ts'
 import { type NodeInfo, prometheusText } from './prometheus.ts'
-import { Series } from './series.ts'
+import { Series, WINDOW_HALF_MS } from './series.ts'
+import { ShedTotals } from './sheds.ts'
 import type { MetricsView, ServiceSeries } from './view.ts'
 
-type Gauges = Pick<MetricsDelta, 'activeRequests' | 'connections'>
+const NO_TROUBLE: LogTrouble = { isDropping: false, code: null }
+
+type Gauges = Pick<MetricsDelta, 'activeRequests' | 'connections' | 'held'>
 
 export class MetricsStore {
   readonly #services = new Map<string, ServiceSeries>()
   readonly #node = new Series()
+  /** Those that something was added to; the others are at rest. */
+  readonly #awake = new Set<Series>()
+  #lookedMs = 0
   readonly #keyUses = new Map<string, number>()
+  readonly #loads = new LoadTotals()
+  readonly #sheds = new ShedTotals()
   readonly #nowMs: () => number
   /** What is going on in each serving process that lives. */
   readonly #gauges = new Map<number, Gauges>()
@@ -32,19 +42,24 @@ export class MetricsStore {
     const now = this.#nowMs()
     for (const endpoint of delta.endpoints) this.#addEndpoint(endpoint, now)
     for (const service of delta.services) this.#addService(service, now)
+    this.#addLog(delta.queryLog ?? [], source, now)
+    this.#loads.add(delta.loads ?? [])
+    this.#sheds.add(delta.sheds ?? [])
     for (const keyId of delta.usedKeys) this.#keyUses.set(keyId, wallMs())
-    const { activeRequests, connections } = delta
-    this.#gauges.set(source, { activeRequests, connections })
+    const { activeRequests, connections, held } = delta
+    this.#gauges.set(source, { activeRequests, connections, ...(held ? { held } : {}) })
+    this.#letRest(now)
   }
 
   /** A serving process is gone and its requests and connections with it; counters stay. */
   disconnected(source: number): void {
     this.#gauges.delete(source)
+    for (const { log } of this.#services.values()) log?.calm(source)
   }
 
   /** After a delete, and after the collection that brought the last counts. */
   forget(serviceId: string, generationId?: string): void {
-    if (generationId === undefined) this.#services.delete(serviceId)
+    if (generationId === undefined) this.#forgetService(serviceId)
     else this.#retire(serviceId, generationId)
   }
 
@@ -64,6 +79,16 @@ export class MetricsStore {
     return this.#keyUses.get(keyId) ?? null
   }
 
+  /** When a service last answered from one of its endpoints; null: not since the start. */
+  lastCall(serviceId: string): number | null {
+    return this.#services.get(serviceId)?.lastCallMs ?? null
+  }
+
+  /** Of the query log of a service, to the collection. */
+  logTrouble(serviceId: string): LogTrouble {
+    return this.#services.get(serviceId)?.log?.trouble(this.#nowMs()) ?? NO_TROUBLE
+  }
+
   json(): MetricsJson {
     return metricsJson(this.#view())
   }
@@ -77,17 +102,27 @@ export class MetricsStore {
     return {
       services: this.#services,
       node: this.#node,
+      loads: this.#loads.all(),
       activeRequests: gauges.reduce((sum, { activeRequests }) => sum + activeRequests, 0),
       connections: gauges.reduce((sum, { connections }) => sum + connections, 0),
+      held: {
+        bodies: gauges.reduce((sum, { held }) => sum + (held?.bodies ?? 0), 0),
+        answers: gauges.reduce((sum, { held }) => sum + (held?.answers ?? 0), 0),
+      },
+      sheds: this.#sheds.all(),
       nowMs: this.#nowMs(),
     }
   }
 
   #addEndpoint(delta: EndpointDelta, now: number): void {
-    const { generations } = this.#service(delta.serviceId)
+    const service = this.#service(delta.serviceId)
+    service.lastCallMs = wallMs()
+    const { generations } = service
     const endpoints = generations.get(delta.generationId) ?? new Map<string, Series>()
     generations.set(delta.generationId, endpoints)
-    seriesIn(endpoints, delta.endpointId).addEndpoint(delta, now)
+    const series = seriesIn(endpoints, delta.endpointId)
+    series.addEndpoint(delta, now)
+    this.#awake.add(series)
     this.#node.addEndpoint(delta, now)
   }
 
@@ -96,20 +131,48 @@ export class MetricsStore {
     this.#node.addService(delta, now)
   }
 
+  #addLog(deltas: readonly QueryLogDelta[], source: number, now: number): void {
+    for (const { log } of this.#services.values()) log?.calm(source)
+    for (const delta of deltas) {
+      const service = this.#service(delta.serviceId)
+      service.log ??= new LogLines()
+      service.log.add(delta, source, now)
+    }
+  }
+
+  #forgetService(serviceId: string): void {
+    const { generations, retired } = this.#services.get(serviceId) ?? {}
+    for (const endpoints of [...(generations?.values() ?? []), retired ?? new Map()]) {
+      for (const series of endpoints.values()) this.#awake.delete(series)
+    }
+    this.#services.delete(serviceId)
+  }
+
   #retire(serviceId: string, generationId: string): void {
     const service = this.#services.get(serviceId)
     if (service === undefined) return
     const now = this.#nowMs()
     for (const [endpointId, series] of service.generations.get(generationId) ?? []) {
-      seriesIn(service.retired, endpointId).merge(series, now)
+      const retired = seriesIn(service.retired, endpointId)
+      retired.merge(series, now)
+      this.#awake.add(retired)
+      this.#awake.delete(series)
     }
     service.generations.delete(generationId)
+  }
+
+  /** A thousand services that were called once should not take 100 KB each for ever. */
+  #letRest(now: number): void {
+    if (now - this.#lookedMs < WINDOW_HALF_MS) return
+    this.#lookedMs = now
+    for (const series of this.#awake) if (series.restIfIdle(now)) this.#awake.delete(series)
   }
 
   #service(serviceId: string): ServiceSeries {
     const known = this.#services.get(serviceId)
     if (known !== undefined) return known
-    const made = { generations: new Map(), retired: new Map(), unrouted: new Series() }
+    const series = { generations: new Map(), retired: new Map(), unrouted: new Series() }
+    const made: ServiceSeries = { ...series, log: null, lastCallMs: null }
     this.#services.set(serviceId, made)
     return made
   }

@@ -13,6 +13,8 @@ export interface PageOptions {
   readonly title: string
   /** What the reader is asked for where the document needs a key. */
   readonly keyName: string
+  /** It is asked for right away; else only when the document is refused without one. */
+  readonly needsKey: boolean
   /** As it was asked for; the files lie below it, the document beside it. */
   readonly path: string
 }
@@ -38,7 +40,7 @@ const HEADERS = Object.freeze({
 })
 
 /** Addresses are relative, so that the page works behind a proxy that adds a prefix. */
-export function docsPage({ title, keyName, path }: PageOptions): Page {
+export function docsPage({ title, keyName, needsKey, path }: PageOptions): Page {
   const isFolder = path.endsWith('/')
   const files = isFolder ? '' : 'docs/'
   const document = isFolder ? '../openapi.json' : 'openapi.json'
@@ -52,8 +54,9 @@ export function docsPage({ title, keyName, path }: PageOptions): Page {
 <link rel="stylesheet" href="${files}swagger-ui.css">
 <link rel="stylesheet" href="${files}page.css">
 </head>
-<body data-document="${document}">
+<body data-document="${document}" data-needs-key="${needsKey}">
 <form id="ask" hidden>
+<h1>${escaped(title)}</h1>
 <label for="key">${escaped(keyName)}</label>
 <input id="key" type="password" autocomplete="off" spellcheck="false">
 <button type="submit">Show</button>

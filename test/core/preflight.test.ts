@@ -60,6 +60,8 @@ t.test('the build', async (t) => {
 
   symlinkSync(join(ROOT, 'node_modules'), join(project, 'node_modules'))
   writeFileSync(join(project, 'core/main.ts'), 'export const answer: number = 42\n')
+  const lock = join(project, 'package-lock.json')
+  writeFileSync(lock, '{"a":1}\n')
   t.equal(build(project).status, 0)
   const entry = join(project, 'dist/core/main.js')
   t.ok(existsSync(entry), 'built')
@@ -69,6 +71,11 @@ t.test('the build', async (t) => {
   t.equal(spawnSync('cat', [entry], { encoding: 'utf8' }).stdout, '// untouched\n', 'still fresh')
 
   const later = Date.now() / 1000 + 60
+  utimesSync(lock, later, later)
+  t.equal(build(project).stderr, '', 'the same lock file, written again as npm prune does')
+  writeFileSync(lock, '{"a":2}\n')
+  t.match(build(project).stderr, /compiling/, 'other dependencies')
+
   writeFileSync(join(project, 'core/main.ts'), 'export const answer: number = "x"\n')
   utimesSync(join(project, 'core/main.ts'), later, later)
   const wrong = build(project)

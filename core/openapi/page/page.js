@@ -48,4 +48,6 @@ form.addEventListener('submit', (event) => {
   start(field.value.trim())
 })
 
-start('')
+// A refusal that can be foreseen would stand in red in the browser's console.
+if (document.body.dataset.needsKey === 'true') ask('')
+else start('')

@@ -11,7 +11,8 @@ import {
   checkManifest,
   checkManifestText,
 } from '../../../core/bundle/check.ts'
-import { ENDPOINT_TYPES, endpointType, ManifestSchema } from '../../../core/bundle/manifest.ts'
+import { ENDPOINT_TYPES, endpointType } from '../../../core/bundle/endpoint-types.ts'
+import { ManifestSchema } from '../../../core/bundle/manifest.ts'
 
 const CONTEXT = {
   serviceId: 'iris',

@@ -5,7 +5,9 @@
 
 import t from 'tap'
 import { type Config, type ConfigSources, readConfig } from '../../../core/config/config.ts'
-import { OPTIONS, type OptionRow, optionsMarkdown } from '../../../core/config/options.ts'
+import type { OptionRow } from '../../../core/config/option-row.ts'
+import { optionsMarkdown } from '../../../core/config/option-texts.ts'
+import { OPTIONS } from '../../../core/config/options.ts'
 
 const ROWS = Object.entries<OptionRow>(OPTIONS).filter(([name]) => name !== 'config')
 const FILE = '/etc/node.json'

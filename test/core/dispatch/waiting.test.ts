@@ -7,8 +7,9 @@
  */
 
 import t from 'tap'
+import { AppError } from '../../../core/base/errors.ts'
 import { packBatch } from '../../../core/dispatch/batch.ts'
-import type { LaneObserver } from '../../../core/dispatch/lane.ts'
+import type { LaneObserver } from '../../../core/dispatch/lane-listeners.ts'
 import type { RawAnswer, RequestFacts } from '../../../workers/protocol.ts'
 import { Asker, accept, bodyOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
 import { until } from '../../tools/waiting.ts'
@@ -158,6 +159,29 @@ function watched() {
   }
   return { statuses, observer }
 }
+
+/** As an exchange whose large answer nobody has room for. */
+class Refusing extends Asker {
+  requestId: string | null = null
+
+  override replyJson(): void {
+    this.requestId = 'number'
+    this.replyError(new AppError('ERR_BUDGET_FULL'))
+  }
+}
+
+t.test('an answer that was refused for its size is counted as what was given', async (t) => {
+  const { statuses, observer } = watched()
+  const { lane, scheduler, runner } = setUp(t, { observer })
+  for (const asker of [new Refusing(), new Asker()]) {
+    accept(lane, asker)
+    scheduler.wake(lane)
+  }
+  await turn()
+  runner.finish(0)
+  await until(() => statuses.length === 2)
+  t.same(statuses, [503, 200])
+})
 
 t.test('bytes, raw answers and failures reach their callers and are counted', async (t) => {
   const { statuses, observer } = watched()

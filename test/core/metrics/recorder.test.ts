@@ -6,6 +6,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
+import { collectGarbage } from '../../../core/base/garbage.ts'
 import {
   bucketOf,
   clampUs,
@@ -15,6 +16,7 @@ import {
 } from '../../../core/metrics/histogram.ts'
 import { Recorder } from '../../../core/metrics/recorder.ts'
 import { MetricsStore } from '../../../core/metrics/store.ts'
+import { until } from '../../tools/waiting.ts'
 
 const seed = Number(process.env['SEED'] ?? Date.now() % 0x7fffffff)
 t.comment(`seed ${seed}`)
@@ -104,6 +106,8 @@ type Step =
   | { readonly kind: 'refuse'; readonly status: number }
   | { readonly kind: 'batch'; readonly endpoint: number; readonly waits: number[]; us: number }
   | { readonly kind: 'collect' }
+  /** So long that what nobody asks goes to rest. */
+  | { readonly kind: 'later' }
   | { readonly kind: 'forgetGeneration'; readonly generation: number }
   | { readonly kind: 'forgetService' }
 
@@ -125,6 +129,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('collect') }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('later') }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -138,7 +143,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 /** Two endpoints in each of two generations of one service. */
 function runSteps(steps: readonly Step[]) {
   const recorder = new Recorder()
-  const store = new MetricsStore(() => 0)
+  let nowMs = 0
+  const store = new MetricsStore(() => nowMs)
   const wanted = { requests: 0, errors: 0, timed: 0, queued: 0, batches: 0, rows: 0, sumUs: 0 }
   const ids = (index: number) => ['s', `g${index >> 1}`, `e${index & 1}`] as const
   // Lanes keep their recorder, so some requests are recorded after their generation is forgotten.
@@ -161,6 +167,7 @@ function runSteps(steps: readonly Step[]) {
       wanted.rows += one.waits.length
       wanted.batches += 1
     } else if (one.kind === 'collect') store.add(recorder.drain(QUIET), 1)
+    else if (one.kind === 'later') nowMs += 70_000
     else if (one.kind === 'forgetGeneration') recorder.forget('s', `g${one.generation}`)
     else recorder.forgetService('s')
     if (one.kind === 'answer' || one.kind === 'refuse') {
@@ -254,6 +261,51 @@ t.test('memory comes with the first request and goes with the generation', async
   again.answered(200, 50)
   t.equal(recorder.drain(QUIET).endpoints[0]?.total[1], 1, 'a generation that returns counts anew')
 })
+
+t.test('what nobody asks any more takes little memory, and loses no count', async (t) => {
+  const ENDPOINTS = 200
+  const recorder = new Recorder()
+  let nowMs = 0
+  const store = new MetricsStore(() => nowMs)
+  const before = await settledBytes()
+  const ask = () => {
+    for (let i = 0; i < ENDPOINTS; i += 1) recorder.endpoint(`s${i}`, 'g', 'e').answered(200, i)
+  }
+  const collect = () => store.add(recorder.drain(QUIET), 1)
+  ask()
+  collect()
+  t.ok(bytes() > ENDPOINTS * 20 * 1024, 'as long as it is asked')
+  const { p99, count } = store.json().latencyMs.sinceStart.total
+  for (let i = 0; i < 15; i += 1) {
+    nowMs += 10_000
+    collect()
+  }
+  // What was collected is given back by a thread of its own.
+  await until(() => bytes() < ENDPOINTS * 2 * 1024, 20_000)
+  t.match(store.json().latencyMs.sinceStart.total, { p99, count })
+  ask()
+  collect()
+  t.equal(store.json().latencyMs.sinceStart.total.count, 2 * ENDPOINTS)
+  t.equal(store.json().serviceMetrics['s7']?.requestCount, 2)
+
+  function bytes(): number {
+    collectGarbage()
+    return process.memoryUsage().arrayBuffers - before
+  }
+})
+
+/** What was collected before is given back by a thread of its own, a little later. */
+async function settledBytes(): Promise<number> {
+  let last = -1
+  await until(() => {
+    collectGarbage()
+    const { arrayBuffers } = process.memoryUsage()
+    const isSettled = arrayBuffers === last
+    last = arrayBuffers
+    return isSettled
+  })
+  return last
+}
 
 t.test('a status that HTTP does not know counts as our bug', async (t) => {
   const recorder = new Recorder()

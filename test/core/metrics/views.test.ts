@@ -21,6 +21,7 @@ const INFO: NodeInfo = {
   uptimeS: 12.5,
   services: 2,
   generationsLoaded: 2,
+  generationsCold: 7,
   imports: 1,
   serveReplacements: { died: 1, asked: 0 },
   serveProcesses: { starting: 0, serving: 1, retiring: 1 },
@@ -242,6 +243,81 @@ t.test('what is going on is summed over the processes that live', async (t) => {
   t.match(store.json(), { activeRequests: 0, connections: 5 })
 })
 
+t.test('bytes that are held are summed, and what was given up for them only grows', async (t) => {
+  const { recorder, store } = filledStore()
+  const add = (source: number, bytes: number, sheds: [string, number][]) => {
+    const held = { bodies: bytes, answers: 2 * bytes }
+    const delta = recorder.drain({ activeRequests: 0, connections: 0, held })
+    store.add({ ...delta, sheds }, source)
+  }
+  const told = () =>
+    readSamples(store.prometheus(INFO))
+      .filter(({ name }) => /_held_bytes|_sheds_total/.test(name))
+      .map(({ labels, value }) => [labels['of'] ?? labels['kind'], value])
+  const none = [0, 0, 0, 0, 0]
+  t.same(
+    told().map(([, value]) => value),
+    none,
+    'there before anything happens',
+  )
+  add(1, 10, [['reader', 2]])
+  add(2, 5, [
+    ['reader', 1],
+    ['body', 4],
+  ])
+  t.same(told(), [
+    ['bodies', 15],
+    ['answers', 30],
+    ['body', 4],
+    ['answer', 0],
+    ['reader', 3],
+  ])
+  add(1, 0, [])
+  store.disconnected(2)
+  t.same(told(), [
+    ['bodies', 0],
+    ['answers', 0],
+    ['body', 4],
+    ['answer', 0],
+    ['reader', 3],
+  ])
+})
+
+t.test('lines of query logs, and what is wrong with them', async (t) => {
+  let clockMs = 1_000_000
+  const { recorder, store } = filledStore(() => clockMs)
+  const add = (source: number, written: number, dropped: number, trouble: string | null = null) => {
+    const queryLog = [{ serviceId: 'wine', written, dropped, trouble }]
+    store.add({ ...recorder.drain({ activeRequests: 0, connections: 0 }), queryLog }, source)
+  }
+  t.notMatch(store.prometheus(INFO), /query_log/, 'nothing is logged')
+  t.notOk('queryLog' in (store.json().serviceMetrics['wine'] ?? {}))
+  add(1, 5, 0)
+  t.same(store.logTrouble('wine'), { isDropping: false, code: null })
+  add(2, 6, 2, 'ENOSPC')
+  t.same(store.logTrouble('wine'), { isDropping: true, code: 'ENOSPC' })
+  t.same(store.json().serviceMetrics['wine']?.queryLog, { written: 11, dropped: 2 })
+  const samples = readSamples(store.prometheus(INFO))
+  const lines = samples.filter(({ name }) => name === 'switchyard_query_log_lines_total')
+  t.same(
+    lines.map(({ labels, value }) => [labels['service'], labels['outcome'], value]),
+    [
+      ['wine', 'written', 11],
+      ['wine', 'dropped', 2],
+    ],
+  )
+  add(1, 1, 0)
+  t.equal(store.logTrouble('wine').code, 'ENOSPC', 'of the other process still')
+  store.add(recorder.drain({ activeRequests: 0, connections: 0 }), 2)
+  t.same(store.logTrouble('wine'), { isDropping: true, code: null }, 'silence is no trouble')
+  clockMs += 60_000
+  t.equal(store.logTrouble('wine').isDropping, false, 'a minute later it is no news')
+  add(2, 0, 0, 'EACCES')
+  store.disconnected(2)
+  t.equal(store.logTrouble('wine').code, null, 'trouble goes with its process')
+  t.same(store.logTrouble('nobody'), { isDropping: false, code: null })
+})
+
 t.test('Prometheus: hostile label values stay values', async (t) => {
   const recorder = new Recorder()
   const store = new MetricsStore()
@@ -256,7 +332,7 @@ t.test('Prometheus: hostile label values stay values', async (t) => {
   t.same(Object.keys(store.json().serviceMetrics), [HOSTILE, '__proto__'])
 })
 
-const probe = spawnSync('promtool', ['--version'], { timeout: 10_000 })
+const probe = spawnSync('promtool', ['--version'], { timeout: 60_000 })
 const noPromtool = probe.error !== undefined && 'promtool is not installed: text not checked by it'
 
 t.test('Prometheus: promtool finds nothing to say', { skip: noPromtool }, async (t) => {
@@ -270,7 +346,7 @@ t.test('Prometheus: promtool finds nothing to say', { skip: noPromtool }, async 
   t.not(promtool('# TYPE bad counter\nbad{x=1} 1\n').status, 0, 'promtool can say no')
 
   function promtool(input: string) {
-    const options = { input, encoding: 'utf8', timeout: 10_000 } as const
+    const options = { input, encoding: 'utf8', timeout: 60_000 } as const
     const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], options)
     return { status, said: stdout + stderr }
   }

@@ -25,7 +25,7 @@ import {
 } from '../../tools/openapi.ts'
 import { SHARED } from '../../tools/paths.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(240_000)
 
 type Json = ReturnType<typeof JSON.parse>
 

@@ -133,6 +133,17 @@ t.test('verbs of GET, and those that nothing here answers', async (t) => {
   t.equal((await send({ path: nowhere, body: good })).code, 'ERR_SERVICE_UNKNOWN')
 })
 
+t.test('22: the id of a failure is never the caller’s', async (t) => {
+  for (const id of ['mine', 'x'.repeat(10_000), '\u00ff', 'a;b"c']) {
+    const { json, headers } = await send({ headers: [`X-Request-Id: ${id}`], body: '{' })
+    t.match(json.requestId, /^[0-9a-f]+-[0-9a-z]+$/)
+    t.notOk(
+      [...headers.values()].some((value) => value.includes(id)),
+      'nor is it in a header',
+    )
+  }
+})
+
 t.test('every answer says which API it speaks', async (t) => {
   for (const asked of [
     { body: good },

@@ -74,7 +74,6 @@ function split(t: Parameters<typeof setUp>[0]): Holding & { mapping: MappingEntr
     accepts: () => false,
     token: null,
     lane: () => lane,
-    lanes: () => [lane],
     takeLease: () => {},
     endLease: () => {},
   })
@@ -104,6 +103,7 @@ t.test('each type has the paths of its verbs, and generations may differ', async
   const { mapping, ...holding } = split(t)
   const services = [{ serviceId: 'svc', enabled: true, mapping }]
   const routing = buildRouting({ revision: 1, services, generations: [], keys: [] }, holding)
+  routing.routeOf('', 'svc')
   const pathsOf = (id: string) =>
     [...routing.routes.keys()]
       .filter((path) => path.startsWith(`${BASE}/${id}/`))
@@ -266,7 +266,7 @@ async function answered(t: Test, ask: Ask, drain: () => MetricsDelta): Promise<v
 }
 
 t.test('functions over HTTP', { skip: whyNoPython() }, async (t) => {
-  t.setTimeout(60_000)
+  t.setTimeout(240_000)
   const node = serving(t, { runtimes: runtimes(t) })
   const { engine, recorder, folder, generation, apply } = node
   const settings = { engine, recorder, bodyBytesMax: 100_000, isStopping: () => false }
