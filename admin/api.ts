@@ -81,6 +81,7 @@ function nodeInfo(options: AdminOptions, startedAtS: number): NodeInfo {
     imports: operations.imports.count,
     generationsLoaded: generations.filter(({ state }) => state === 'warm' || state === 'active')
       .length,
+    generationsCold: operations.coldCount(),
     serveReplacements: { ...NO_REPLACEMENTS, ...replacements },
     serveProcesses: countStates(processes),
     stoppedEndpoints: stopped,

@@ -1,7 +1,14 @@
 /** What the parts of the control plane expect of each other; types only. */
 
 import type { DesiredState, ObservedState, StoppedEndpoint } from '../core/channel/messages.ts'
-import type { ForgeMessage, ForgePhase, ForgeProgress, ForgeRequest } from '../workers/protocol.ts'
+import type {
+  CompileMessage,
+  CompileRequest,
+  ForgeMessage,
+  ForgePhase,
+  ForgeProgress,
+  ForgeRequest,
+} from '../workers/protocol.ts'
 
 export type WarmOutcome =
   | { readonly kind: 'warm' }
@@ -102,4 +109,11 @@ export type ForgeTask = Omit<ForgeRequest, 'settings'>
 /** Runs one bundle through a child process under limits of time and memory. Never throws. */
 export interface Forge {
   run(request: ForgeTask, archiveBytes: number, listener: ForgeListener): Promise<ForgeOutcome>
+}
+
+export type CompileOutcome = Exclude<CompileMessage, { kind: 'step' }>
+
+export interface CompileTask extends Omit<CompileRequest, 'settings'> {
+  /** For the limits of its process. */
+  readonly modelBytes: number
 }

@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url'
 import pino from 'pino'
 import { nowMs } from '../core/base/clock.ts'
 import { AppError } from '../core/base/errors.ts'
+import { armFailpoints, FAILPOINTS_ENV } from '../core/base/failpoints.ts'
 import type { Logger } from '../core/base/logger.ts'
 import { Terminals } from '../core/base/terminals.ts'
 import { type Config, type Reading, readConfig } from '../core/config/config.ts'
@@ -29,6 +30,7 @@ const WRONG_SETTING = 2
 export async function control(): Promise<void> {
   const project = projectFolder()
   const version = versionOf(project)
+  const failpoints = takeFailpoints()
   const reading = readConfig({
     argv: process.argv.slice(2),
     env: process.env,
@@ -47,8 +49,16 @@ export async function control(): Promise<void> {
     case 'run':
       // Before any child starts: a child's environment can be read by all that runs as this user.
       delete process.env['SWITCHYARD_ADMIN_KEY']
+      if (failpoints !== null) armFailpoints(failpoints)
       await run(reading, project, version)
   }
+}
+
+/** For tests of the project; no child needs to know of it. */
+function takeFailpoints(): string | null {
+  const path = process.env[FAILPOINTS_ENV] ?? null
+  delete process.env[FAILPOINTS_ENV]
+  return path
 }
 
 type Run = Extract<Reading, { kind: 'run' }>
@@ -69,8 +79,13 @@ async function run({ config, unknown }: Run, project: string, version: string): 
       config: withinOpenFiles(config, logger),
       version,
       logger,
-      launch: forkServe({ entry: join(HERE, '../core/main.js'), execArgv: serveExecArgv() }),
-      forge: forgeOptions(),
+      launch: forkServe({
+        entry: join(HERE, '../core/main.js'),
+        execArgv: serveExecArgv(),
+        env: process.env,
+      }),
+      forge: childOptions('forge'),
+      compiler: childOptions('compile'),
       demoFolder: join(project, 'bench/demo'),
       keyIsShown: process.stdout.isTTY,
       aborted: end.signal,
@@ -168,10 +183,10 @@ function sayWhyNot(error: unknown, logger: Logger): void {
   else logger.error({ err: error }, 'the start failed')
 }
 
-function forgeOptions() {
+function childOptions(folder: 'forge' | 'compile') {
   const path = process.env['PATH'] ?? ''
   return {
-    entry: join(HERE, '../workers/forge/main.js'),
+    entry: join(HERE, `../workers/${folder}/main.js`),
     prlimit: findProgram('prlimit', path),
     setpriv: findProgram('setpriv', path),
     env: process.env,

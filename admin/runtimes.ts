@@ -7,8 +7,9 @@ import { type ExecFileException, type ExecFileOptions, execFile } from 'node:chi
 import { isAbsolute } from 'node:path'
 import type { Logger } from '../core/base/logger.ts'
 import type { Config } from '../core/config/config.ts'
-import type { RuntimeSettings } from '../core/config/runtimes.ts'
+import type { CompiledSettings, RuntimeSettings } from '../core/config/runtimes.ts'
 import { findProgram } from './bundle/child-limits.ts'
+import { machineHash } from './machine.ts'
 import type { Home } from './store/home.ts'
 
 /** All that children get of the node's environment: nothing in it is a secret of the node. */
@@ -34,7 +35,8 @@ export interface RuntimesView {
 
 export interface RuntimeSources {
   readonly config: Config
-  readonly home: Home
+  /** Without a folder for them no models are compiled. */
+  readonly home: Pick<Home, 'environments'> & Partial<Pick<Home, 'compiled'>>
   /** See run-directory.ts. */
   readonly runDirectory: string
   readonly env: Readonly<Record<string, string | undefined>>
@@ -67,7 +69,16 @@ export function runtimeSettings(sources: RuntimeSources): RuntimeSettings {
     prlimit: findProgram('prlimit', path),
     setpriv: findProgram('setpriv', path),
     connections: config.connections,
+    compiled: compiledSettings(config, home),
   }
+}
+
+function compiledSettings(
+  { compile }: Config,
+  { compiled: folder }: RuntimeSources['home'],
+): CompiledSettings | null {
+  const machine = compile && folder !== undefined ? machineHash() : null
+  return machine === null || folder === undefined ? null : { folder, machine }
 }
 
 export interface ProbeOptions {
@@ -141,18 +152,19 @@ function causeOf(flag: string, name: string | null, found: Found): string[] {
 /** `Python 3.11.2`, `Rscript (R) version 4.2.2 (2022-10-31)`: the first number with dots. */
 function probe(path: string | null, options: ExecFileOptions): Promise<Found> {
   if (path === null) return Promise.resolve('there is no such program on the path')
-  return new Promise((resolve) => {
+  return new Promise<Found>((resolve) => {
     const child = execFile(path, ['--version'], options, (error, stdout, stderr) => {
       const version = /\d+(?:\.\d+)+/.exec(`${stdout} ${stderr}`)?.[0] ?? null
       if (error !== null) resolve(whyNot(error))
       else resolve(version === null ? 'it does not say its version' : { path, version })
     })
     child.unref()
-  })
+    // Most of what can be wrong is told to the callback; a path that leads below a file is thrown.
+  }).catch((error: ExecFileException) => whyNot(error))
 }
 
 function whyNot(error: ExecFileException): string {
-  if (error.code === 'ENOENT') return 'there is no such program'
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return 'there is no such program'
   if (error.code === 'EACCES') return 'it cannot be executed'
   if (error.killed === true) return 'it did not say its version in time'
   return `it ended with ${error.signal ?? `code ${error.code}`} when asked for its version`

@@ -2,12 +2,14 @@
  * Brings the parts of a node up in the one order that is safe, and down again in reverse.
  *
  * Ports are looked at before anything is started; the state is open before serve runs; queries are
- * accepted when every active generation is loaded; the admin API comes last, because what it does
- * needs all the others. Whatever fails on the way, all that was opened is closed again.
+ * accepted when what comes into memory first is loaded; the admin API comes last, because what it
+ * does needs all the others. Whatever fails on the way, all that was opened is closed again.
  */
 
 import { AppError, messageOf } from '../core/base/errors.ts'
+import { collectGarbage } from '../core/base/garbage.ts'
 import type { Logger } from '../core/base/logger.ts'
+import { COMPILED_WEIGHTS_MIN } from '../core/bundle/compiled.ts'
 import type { ServeConfig } from '../core/channel/messages.ts'
 import type { Config } from '../core/config/config.ts'
 import { LIMITS } from '../core/config/limits.ts'
@@ -15,18 +17,25 @@ import type { RuntimeSettings } from '../core/config/runtimes.ts'
 import type { NodeHttpServer } from '../core/http/node-http.ts'
 import { MetricsStore } from '../core/metrics/store.ts'
 import { notAliveFile, openAdminApi } from './api.ts'
+import { type Compiler, type CompilerOptions, createCompiler } from './bundle/compile-client.ts'
 import { type ClosableForge, createForge, type ForgeOptions } from './bundle/forge-client.ts'
 import { demoCurl, importDemo } from './demo.ts'
 import { prepareFirstKey } from './first-key.ts'
 import { urlOf } from './greeting.ts'
 import { importFoldersOf } from './operations/archives.ts'
+import { CompiledForms } from './operations/compiled-forms.ts'
 import { type Operations, openOperations } from './operations/operations.ts'
 import { pickPort, whyNotFree, whyShared } from './ports.ts'
 import { openRunDirectory } from './run-directory.ts'
 import { RuntimeProbe, runtimeSettings } from './runtimes.ts'
-import { Fleet } from './serving/fleet.ts'
+import { Fleet, type FleetOptions } from './serving/fleet.ts'
 import type { Launch } from './serving/serve-process.ts'
-import { memoryBytesOfEach, readTcpMigrateReq } from './serving/system.ts'
+import {
+  capacityOf,
+  memoryBytesOfEach,
+  readTcpMigrateReq,
+  unreadBytesOf,
+} from './serving/system.ts'
 import { Home } from './store/home.ts'
 import { type OpenedState, openState } from './store/opener.ts'
 import { refuseAsRoot } from './store/owner.ts'
@@ -46,6 +55,7 @@ export interface NodeOptions {
     ForgeOptions,
     'memoryBytesMin' | 'timeMs' | 'runtimes' | 'issuers' | 'logger'
   >
+  readonly compiler: Pick<CompilerOptions, 'entry' | 'prlimit' | 'setpriv' | 'env' | 'cores'>
   /** Folder of demo.json and its bundles. */
   readonly demoFolder: string
   /** True: a person will read the first admin key; else it is kept in a file. */
@@ -129,6 +139,8 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
   const adminUrl = urlOf(config.adminTlsCert !== null, config.adminHost, admin.port)
   if (config.demo ?? parts.state.isNew) await demo(options, parts)
   operations.checkContents()
+  void operations.compileModels()
+  void parts.state.store.pack().then(collectGarbage)
   return {
     url,
     adminUrl,
@@ -147,14 +159,20 @@ async function openAll(options: NodeOptions, opened: Opened): Promise<RunningNod
     kill: () => {
       fleet.kill()
       parts.forge.close()
+      parts.compiler.close()
     },
   }
 }
 
 /** Those that still receive, and the one that is tried; what is being committed ends by itself. */
-function endImports({ operations, forge }: Pick<Parts, 'operations' | 'forge'>): void {
+function endImports({
+  operations,
+  forge,
+  compiler,
+}: Pick<Parts, 'operations' | 'forge' | 'compiler'>): void {
   operations.imports.stop()
   forge.close()
+  compiler.close()
 }
 
 async function openAdmin(options: NodeOptions, parts: Parts): Promise<NodeHttpServer> {
@@ -179,6 +197,7 @@ interface Parts {
   readonly home: Home
   readonly state: OpenedState
   readonly forge: ClosableForge
+  readonly compiler: Compiler
   readonly metrics: MetricsStore
   readonly fleet: Fleet
   readonly operations: Operations
@@ -211,31 +230,50 @@ async function openParts(
     tlsKey: tlsFile,
     port,
   }
-  const fleet = newFleet(options, { config: serving, home, metrics })
+  // Nothing serves, and so nothing crashes, before the operations are open.
+  const onCrash: FleetParts['onCrash'] = (suspects) => void operations.distrust(suspects)
+  const fleet = newFleet(options, { config: serving, home, metrics, onCrash })
   const memoryBytesMin = config.forgeMemoryBytes
   const { forgeMs: timeMs } = config
   const issuers = config.issuers.map(({ name, audiences }) => ({ name, audiences }))
   const limits = { memoryBytesMin, timeMs }
   const forge = createForge({ ...options.forge, ...limits, runtimes, issuers, logger })
   opened.onClose(() => forge.close())
+  const compiler = createCompiler({ ...options.compiler, ...limits, runtimes })
+  opened.onClose(() => compiler.close())
 
   const { keepPreviousMs, drainMs } = config
   const importFolders = importFoldersOf(config.importFolders)
   const { store, copies, mayBeOlder: stateIsOlder } = state
   const kept = { store, copies, stateIsOlder }
   const times = { keepPreviousMs, drainMs }
-  const common = { ...kept, ...times, home, forge, metrics, logger, importFolders }
+  const { threads, children, processes } = config
+  const units = { threads, children, processes }
+  const common = { ...kept, ...times, units, home, forge, metrics, logger, importFolders }
   const probe = new RuntimeProbe(runtimes, { named: config })
   void probe.tell(logger)
   const found = { certificates, runtimes: probe }
-  const operations = await openOperations({ ...common, serving: fleet, ...found })
+  const forms = formsOf(options, runtimes, compiler)
+  const operations = await openOperations({ ...common, serving: fleet, ...found, ...forms })
   opened.onClose(() => operations.close())
   opened.onClose(async () => {
     // They take what they had staged with them.
-    endImports({ operations, forge })
+    endImports({ operations, forge, compiler })
     await operations.imports.whenIdle(IMPORTS_END_MS)
   })
-  return { home, state, forge, metrics, fleet, operations, certificates }
+  return { home, state, forge, compiler, metrics, fleet, operations, certificates }
+}
+
+function formsOf(
+  { config, logger }: NodeOptions,
+  { compiled: settings }: RuntimeSettings,
+  compiler: Compiler,
+): { readonly forms?: CompiledForms } {
+  if (settings === null) return {}
+  const bytesMax = config.compiledBytesMax
+  const weightBytesMin = COMPILED_WEIGHTS_MIN
+  const { compile } = compiler
+  return { forms: new CompiledForms({ settings, bytesMax, weightBytesMin, compile, logger }) }
 }
 
 /** The port on which queries are answered, once all that is active has loaded. */
@@ -261,9 +299,10 @@ interface FleetParts {
   readonly config: ServeConfig
   readonly home: Home
   readonly metrics: MetricsStore
+  readonly onCrash: NonNullable<FleetOptions['onCrash']>
 }
 
-function newFleet(options: NodeOptions, { config, home, metrics }: FleetParts): Fleet {
+function newFleet(options: NodeOptions, { config, home, metrics, onCrash }: FleetParts): Fleet {
   const { launch, logger } = options
   const tcpMigrateReq = readTcpMigrateReq()
   if (tcpMigrateReq === false) {
@@ -279,6 +318,7 @@ function newFleet(options: NodeOptions, { config, home, metrics }: FleetParts): 
     memoryBytesMax: options.config.serveMemoryBytes ?? memoryBytesOfEach(config.processes),
     witnessPath: () => home.stagingPath('witness'),
     tcpMigrateReq,
+    onCrash,
     logger,
   })
 }
@@ -319,13 +359,16 @@ function serveConfig(
     strictHeaders: config.strictHeaders,
     bodyBytesMax: config.bodyBytesMax,
     bodyBytesTotalMax: LIMITS.bodyBytesTotalMax,
+    unreadBytesMax: unreadBytesOf(config),
     connectionsMax: config.connectionsMax,
     hangMs: config.hangMs,
     drainMs: config.drainMs,
+    capacity: capacityOf(config),
     notAliveFile: notAliveFile(home),
     version: options.version,
     logLevel: config.logLevel,
     processes: config.processes,
+    place: 0,
     witnessFile: null,
     runtimes,
     issuers: config.issuers,

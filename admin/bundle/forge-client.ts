@@ -2,13 +2,10 @@
  * Runs one bundle through a forge: a child process that may hang, abort or eat memory without
  * anyone else noticing.
  *
- * It gets an address space limit (`prlimit`), dies with control (`setpriv --pdeathsig`), leads its
- * own process group so that SIGKILL reaches all it started, runs at a lower priority than
- * predictions, and inherits no environment but what is listed here. Whatever happens to it becomes
- * a refusal with a sentence that says what it was doing.
+ * Whatever happens to it becomes a refusal with a sentence that says what it was doing.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ErrorCode, messageOf } from '../../core/base/errors.ts'
@@ -16,11 +13,11 @@ import type { Logger } from '../../core/base/logger.ts'
 import type { KnownIssuer } from '../../core/bundle/check-authorization.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { RuntimeSettings } from '../../core/config/runtimes.ts'
-import { TELEMETRY } from '../../core/config/telemetry.ts'
 import type { ForgeMessage, ForgePhase, ForgeRequest } from '../../workers/protocol.ts'
 import type { Forge, ForgeListener, ForgeOutcome } from '../contracts.ts'
-import { killGroup, lowerPriority, watchMemory } from './child-limits.ts'
+import { killGroup, watchMemory } from './child-limits.ts'
 import { removeSockets } from './forge-leftovers.ts'
+import { type ChildTools, startLimited } from './limited-child.ts'
 import { StderrTail } from './stderr-tail.ts'
 
 const GIB = 1024 ** 3
@@ -31,22 +28,16 @@ const ENVIRONMENT_SPARE_MS = 30_000
 /** Longest wait for the pipes of a child that has ended. */
 const PIPES_MS = 1_000
 
-export interface ForgeOptions {
+export interface ForgeOptions extends ChildTools {
   /** Absolute path of the compiled workers/forge/main.ts. */
   readonly entry: string
   /** Least address space; large archives get more. */
   readonly memoryBytesMin: number
   /** Time beside what the size of the archive adds. */
   readonly timeMs: number
-  /** Paths of the two programs; null where the system has none (macOS): memory is then polled. */
-  readonly prlimit: string | null
-  readonly setpriv: string | null
-  /** Of control; only ENVIRONMENT of it is passed on. */
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly cores: number
   readonly runtimes: RuntimeSettings
-  /** Token issuers that bundles may refer to. */
-  readonly issuers: readonly KnownIssuer[]
+  /** Token issuers that bundles may refer to; null: any, it is not known which node it will be. */
+  readonly issuers: readonly KnownIssuer[] | null
   readonly logger: Logger
 }
 
@@ -55,23 +46,6 @@ const DOING: Partial<Record<ForgePhase, string>> = {
   environment: 'making the Python environment:',
   tables: 'making tables:',
 }
-
-const ENVIRONMENT = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH']
-
-/** glibc reserves 64 MB of address space per arena, and without this makes 8 arenas per core. */
-const ALLOCATOR = { MALLOC_ARENA_MAX: '4' }
-/**
- * V8 reserves some 10 GB of address space around the memory of each WebAssembly module, Node's own
- * HTTP parser for fetch() among them: more than the limit allows. Not in Node before 20.15.
- */
-const GUARD_FLAG = '--disable-wasm-trap-handler'
-const NO_GUARD_REGIONS = process.allowedNodeEnvironmentFlags.has(GUARD_FLAG) ? [GUARD_FLAG] : []
-/**
- * Without guard regions V8 reserves what the memory of a module may grow to: 4 GiB or, within the
- * limit, nearly all that is left of it. Node's own modules stay far below 64 MiB.
- */
-const SMALL_WASM = '--wasm-max-mem-pages=1024'
-const QUIET = { [TELEMETRY.name]: TELEMETRY.off }
 
 interface Job {
   readonly request: ForgeRequest
@@ -101,6 +75,7 @@ export interface ClosableForge extends Forge {
 
 export function createForge(options: ForgeOptions): ClosableForge {
   const running = new Map<ChildProcess, Run>()
+  const { runtimes, issuers } = options
   let closed = false
   return {
     close() {
@@ -113,7 +88,7 @@ export function createForge(options: ForgeOptions): ClosableForge {
     async run(request, archiveBytes, listener) {
       if (closed) return refusal('ERR_STOPPING', 'the import was given up')
       const job: Job = {
-        request: { ...request, settings: options.runtimes, issuers: options.issuers },
+        request: { ...request, settings: runtimes, ...(issuers === null ? {} : { issuers }) },
         listener,
         archiveBytes,
         timeMs: (bytes) => options.timeMs + (1000 * bytes) / LIMITS.forgeBytesPerS,
@@ -173,34 +148,9 @@ function runOne(
 }
 
 function startForge(options: ForgeOptions, job: Job): ChildProcess {
-  const { prlimit, setpriv, entry } = options
   // For both halves, and for a bundle that unpacks to more than its archive.
-  const cpuS = Math.ceil((2 * job.timeMs(2 * job.archiveBytes)) / 1000) * options.cores
-  const command = [
-    ...(prlimit === null
-      ? []
-      : // Only the soft limit of memory: what its children may have is not for it to lower.
-        [prlimit, `--as=${Math.ceil(job.memoryBytes)}:`, `--cpu=${cpuS}`, '--']),
-    ...(setpriv === null ? [] : [setpriv, '--pdeathsig', 'KILL']),
-    process.execPath,
-    ...NO_GUARD_REGIONS,
-    SMALL_WASM,
-    entry,
-  ]
-  const [program = process.execPath, ...args] = command
-  const kept = ENVIRONMENT.map((name) => [name, options.env[name]] as const)
-  const child = spawn(program, args, {
-    detached: true,
-    env: {
-      ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)),
-      ...ALLOCATOR,
-      ...QUIET,
-    },
-    serialization: 'advanced',
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-  })
-  lowerPriority(child)
-  return child
+  const cpuMs = 2 * job.timeMs(2 * job.archiveBytes)
+  return startLimited(options.entry, { memoryBytes: job.memoryBytes, cpuMs }, options)
 }
 
 interface Limits {

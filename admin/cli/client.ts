@@ -49,25 +49,26 @@ export class ApiClient {
     return this.#target.key !== null
   }
 
-  /** The same trust in another port of the node, with the key of that port. */
-  elsewhere(url: URL, key: string | null): ApiClient {
-    return new ApiClient({ ...this.#target, url, key })
+  /** The query API of the same node, with the same trust and a key of its own. */
+  queries(url: URL, key: string | null): ApiClient {
+    return new ApiClient({ ...this.#target, api: 'query', url, key })
   }
 
   async get(path: string): Promise<unknown> {
-    return bodyOf(await this.#send({ method: 'GET', path, write: (request) => request.end() }))
+    return this.body(await this.#send({ method: 'GET', path, write: (request) => request.end() }))
   }
 
   async post(path: string, body?: unknown): Promise<unknown> {
-    return bodyOf(await this.ask('POST', path, body))
+    return this.body(await this.ask('POST', path, body))
   }
 
   async patch(path: string, body: unknown): Promise<unknown> {
-    return bodyOf(await this.ask('PATCH', path, body))
+    return this.body(await this.ask('PATCH', path, body))
   }
 
   async delete(path: string): Promise<unknown> {
-    return bodyOf(await this.#send({ method: 'DELETE', path, write: (request) => request.end() }))
+    const write = (request: ClientRequest): void => void request.end()
+    return this.body(await this.#send({ method: 'DELETE', path, write }))
   }
 
   /** The reply as it is, a refusal too. */
@@ -109,11 +110,17 @@ export class ApiClient {
         stream.pipe(request, { end: false })
       })
     }
-    return bodyOf(await this.#send({ method: 'POST', path, headers, write }))
+    return this.body(await this.#send({ method: 'POST', path, headers, write }))
+  }
+
+  /** Throws what the node refuses. */
+  body(reply: Reply): unknown {
+    if (reply.status < 400) return reply.body
+    throw refusalOf(reply, this.#target)
   }
 
   #send({ method, path, headers = {}, write }: Sent): Promise<Reply> {
-    const { url, key, ca, insecure } = this.#target
+    const { url, key } = this.#target
     const prefix = url.pathname.replace(/\/+$/, '')
     const options = {
       method,
@@ -126,10 +133,9 @@ export class ApiClient {
     }
     return new Promise((resolve, reject) => {
       const to = new URL(`${prefix}${path}`, url)
-      const trusted = { ...(ca === null ? {} : { ca }), rejectUnauthorized: !insecure }
       const request =
         url.protocol === 'https:'
-          ? httpsRequest(to, { ...options, ...trusted })
+          ? httpsRequest(to, { ...options, ...tlsOptions(this.#target) })
           : httpRequest(to, options)
       let answered = false
       withinConnectTime(request)
@@ -188,26 +194,37 @@ function parsed(text: string): unknown {
   }
 }
 
-/** Throws what the node refuses. */
-export function bodyOf(reply: Reply): unknown {
-  if (reply.status < 400) return reply.body
-  throw refusalOf(reply)
+function tlsOptions({ ca, cert, certKey, insecure }: Target) {
+  return {
+    ...(ca === null ? {} : { ca }),
+    ...(cert === null || certKey === null ? {} : { cert, key: certKey }),
+    rejectUnauthorized: !insecure,
+  }
 }
 
 function unreachable(url: URL, error: unknown): CommandFailure {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   const why = WHY[code] ?? messageOf(error)
-  const isTls = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code)
-  const cure = isTls ? '; name its authority with --ca' : ''
-  const line = `${url.origin} cannot be asked: ${why || code}${cure}`
+  const line = `${url.origin} cannot be asked: ${why || code}${cureOf(code)}`
   return new CommandFailure(line, { exitCode: EXIT.unreachable })
 }
 
+function cureOf(code: string): string {
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return '; call it by a name of its certificate'
+  if (/^ERR_OSSL/.test(code)) return '; look at --cert and --cert-key'
+  if (/SELF_SIGNED|UNABLE_TO|UNKNOWN_CA/.test(code) && !code.startsWith('ERR_SSL')) {
+    return '; name its authority with --ca'
+  }
+  return ''
+}
+
 const WHY: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there; is the node running? (--url names another address)',
+  ECONNREFUSED: 'nothing listens there; is the node running, and is this its address?',
   ENOTFOUND: 'the name of the machine is not known',
   EAI_AGAIN: 'the name of the machine cannot be looked up',
   ECONNRESET: 'the connection was cut; one of both may speak TLS and the other not',
   EPROTO: 'it does not speak TLS; the address begins with http:// then',
   ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS; the address begins with http:// then',
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'it wants a certificate of yours: --cert, --cert-key',
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: 'it does not trust the certificate of --cert',
 }

@@ -11,12 +11,16 @@ import type { Output } from './output.ts'
 export interface ArgumentRow {
   readonly name: string
   readonly about: string
+  /** All that it can be, for completion. */
+  readonly choices?: readonly string[]
 }
 
 export interface OptionRow {
   /** `--label <text>`; `--service <id...>` may come several times. */
   readonly name: string
   readonly about: string
+  /** As above. */
+  readonly choices?: readonly string[]
 }
 
 /** The world as a command sees it; tests give their own. */
@@ -31,6 +35,8 @@ export interface Shell {
   err(text: string): void
   /** Columns of the terminal behind stderr; null: there is none. */
   readonly columns: number | null
+  /** True: yes. Null: there is nobody at a terminal to be asked. */
+  readonly ask: ((question: string) => Promise<boolean>) | null
   /** Compiled entries of the processes that commands start. */
   readonly forgeEntry: string
   readonly draftEntry: string
@@ -57,5 +63,7 @@ export interface CommandRow {
   readonly examples: readonly string[]
   /** It asks a node, so it has the options that say where that is. */
   readonly connects?: true
+  /** What it prints is no answer, so it has no `--json`. */
+  readonly isPlain?: true
   readonly run: (call: Call) => Promise<void>
 }

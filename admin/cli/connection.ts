@@ -5,9 +5,8 @@
  */
 
 import { readFile } from 'node:fs/promises'
-import { messageOf } from '../../core/base/errors.ts'
 import type { OptionRow, Shell } from './command.ts'
-import { wrongUsage } from './failures.ts'
+import { whyUnreadable, wrongUsage } from './failures.ts'
 import type { Flags } from './flags.ts'
 import { DEFAULT_PROFILE, type Profile, type ProfileField, readProfiles } from './profiles.ts'
 
@@ -25,15 +24,26 @@ export const CONNECTION_OPTIONS: readonly OptionRow[] = [
   },
   { name: '--profile <name>', about: 'profile to take the rest from (SWITCHYARD_CLI_PROFILE)' },
   { name: '--ca <file>', about: 'PEM file of the authority to trust (SWITCHYARD_CLI_CA)' },
+  {
+    name: '--cert <file>',
+    about: 'PEM file of your own certificate, if the node wants one (SWITCHYARD_CLI_CERT)',
+  },
+  { name: '--cert-key <file>', about: 'PEM file of its private key (SWITCHYARD_CLI_CERT_KEY)' },
   { name: '--insecure', about: 'take any certificate: encrypted, but to whom is not known' },
 ]
 
 /** How to speak to one of the two APIs. */
-export interface Target {
+export interface Target extends Trust {
+  readonly api: 'admin' | 'query'
   readonly url: URL
   readonly key: string | null
-  /** PEM text. */
+}
+
+/** Whom to believe, and who one is. Texts are PEM. */
+interface Trust {
   readonly ca: string | null
+  readonly cert: string | null
+  readonly certKey: string | null
   readonly insecure: boolean
 }
 
@@ -51,7 +61,7 @@ export async function adminTarget(shell: Shell, flags: Flags): Promise<Target> {
   // A key is for the node that it belongs to: another address does not get it.
   const isOfProfile = given === null || sameOrigin(given, profile.url)
   const key = (await keyGiven(sources)) ?? (isOfProfile ? (profile.key ?? null) : null)
-  return { url, key, ...(await trust(sources)) }
+  return { api: 'admin', url, key, ...(await trust(sources)) }
 }
 
 /** Null: nobody says where queries go. */
@@ -62,6 +72,7 @@ export async function queryTarget(shell: Shell, flags: Flags): Promise<Target | 
   const text = given ?? (speaksOfOther(sources) ? null : profile.queryUrl) ?? null
   if (text === null) return null
   return {
+    api: 'query',
     url: parsedUrl(text, '--query-url'),
     key: await queryKey(shell, flags),
     ...(await trust(sources)),
@@ -122,7 +133,7 @@ export async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    throw wrongUsage(`${path} cannot be read: ${messageOf(error)}`)
+    throw wrongUsage(`${path} cannot be read: ${whyUnreadable(error)}`)
   }
 }
 
@@ -132,10 +143,27 @@ export async function textOf(stream: AsyncIterable<Uint8Array>): Promise<string>
   return Buffer.concat(chunks).toString('utf8')
 }
 
-async function trust(sources: Sources): Promise<Pick<Target, 'ca' | 'insecure'>> {
-  const { shell, flags } = sources
-  const path = flags.text('ca') ?? variable(shell, 'CA') ?? sources.profile.ca ?? null
-  return { ca: path === null ? null : await readText(path), insecure: flags.isSet('insecure') }
+async function trust({ shell, flags, profile }: Sources): Promise<Trust> {
+  const ca = flags.text('ca') ?? variable(shell, 'CA') ?? profile.ca
+  const cert = flags.text('cert') ?? variable(shell, 'CERT') ?? profile.cert
+  const certKey = flags.text('certKey') ?? variable(shell, 'CERT_KEY') ?? profile.certKey
+  if ((cert === undefined) !== (certKey === undefined)) {
+    throw wrongUsage('give --cert and --cert-key, or none of both')
+  }
+  return {
+    ca: await readPem(ca, 'CERTIFICATE'),
+    cert: await readPem(cert, 'CERTIFICATE'),
+    certKey: await readPem(certKey, 'PRIVATE KEY'),
+    insecure: flags.isSet('insecure'),
+  }
+}
+
+/** A file that holds something else would be passed over in silence. */
+export async function readPem(path: string | undefined, kind: string): Promise<string | null> {
+  if (path === undefined) return null
+  const text = await readText(path)
+  if (new RegExp(`-----BEGIN ([A-Z]+ )*${kind}-----`).test(text)) return text
+  throw wrongUsage(`${path} holds no ${kind.toLowerCase()} in PEM form`)
 }
 
 function parsedUrl(text: string, from: string): URL {

@@ -3,7 +3,7 @@
  * machines, and an exit code that scripts can tell apart.
  */
 
-import { AppError, type ErrorCode, type Fault } from '../../core/base/errors.ts'
+import { AppError, type ErrorCode, type Fault, messageOf } from '../../core/base/errors.ts'
 
 /** Also told by `--help`. */
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3 } as const
@@ -16,20 +16,29 @@ interface FailureFacts {
   readonly answer?: unknown
 }
 
+/** What machines are told of a failure that no node has described, by its exit code. */
+const TYPES: Readonly<Record<number, string>> = {
+  [EXIT.usage]: 'WrongUsage',
+  [EXIT.unreachable]: 'NodeUnreachable',
+}
+
 export class CommandFailure extends AppError {
   readonly exitCode: number
   readonly answer: unknown
+  /** Most failures of a command itself are in no table of the node. */
+  readonly hasCode: boolean
 
   constructor(line: string, facts: FailureFacts) {
     super(facts.code ?? 'ERR_INTERNAL', line, facts.faults ?? [])
     this.exitCode = facts.exitCode
     this.answer = facts.answer
+    this.hasCode = facts.code !== undefined
   }
 }
 
 /** The command cannot be done as it was asked for; nothing was tried. */
 export function wrongUsage(line: string): CommandFailure {
-  return new CommandFailure(line, { exitCode: EXIT.usage, code: 'ERR_PARAMETER_INVALID' })
+  return new CommandFailure(line, { exitCode: EXIT.usage })
 }
 
 export function failed(line: string, faults: readonly Fault[] = []): CommandFailure {
@@ -39,16 +48,31 @@ export function failed(line: string, faults: readonly Fault[] = []): CommandFail
 /** What is printed with --json in place of an answer. */
 export function failureJson(error: unknown): object {
   if (error instanceof CommandFailure && isObject(error.answer)) return error.answer
-  const message = error instanceof Error ? error.message : String(error)
-  const code = error instanceof AppError ? error.code : 'ERR_INTERNAL'
+  const message = messageOf(error)
+  const exitCode = error instanceof CommandFailure ? error.exitCode : EXIT.failed
+  const isCoded = error instanceof CommandFailure ? error.hasCode : error instanceof AppError
   const faults = error instanceof AppError ? error.faults : []
   return {
-    errorType: 'CommandFailed',
+    errorType: TYPES[exitCode] ?? 'CommandFailed',
     message,
     detailedMessage: message,
-    code,
+    ...(isCoded && error instanceof AppError ? { code: error.code } : {}),
     ...(faults.length > 0 ? { faults } : {}),
   }
+}
+
+/** Why a file cannot be read, without the names of system calls. */
+export function whyUnreadable(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  return UNREADABLE[code] ?? messageOf(error)
+}
+
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  ENOTDIR: 'there is no such file',
+  EISDIR: 'it is a folder',
+  EACCES: 'it belongs to somebody else',
+  EPERM: 'it belongs to somebody else',
 }
 
 function isObject(value: unknown): value is object {

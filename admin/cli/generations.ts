@@ -2,9 +2,10 @@
 
 import { stat } from 'node:fs/promises'
 import { messageOf } from '../../core/base/errors.ts'
+import { confirm, YES_OPTION } from './asking.ts'
 import type { ApiClient } from './client.ts'
 import type { Call, CommandRow } from './command.ts'
-import { wrongUsage } from './failures.ts'
+import { CommandFailure, failed, whyUnreadable, wrongUsage } from './failures.ts'
 import { fieldOf, isRecord, listOf, numberOf, recordOf, textOf } from './fields.ts'
 import { bytesText, listText, tableText, timeText } from './output.ts'
 import { mappingText, SERVICE, servicePath } from './services.ts'
@@ -62,19 +63,16 @@ export const GENERATION_COMMANDS: readonly CommandRow[] = [
     about: 'removes a generation that is not active',
     args: [SERVICE, GENERATION],
     connects: true,
+    options: [YES_OPTION],
     examples: ['generations delete wine v1'],
-    run: async ({ admin, args: [serviceId = '', generationId = ''], output }) => {
-      await (await admin()).delete(generationPath(serviceId, generationId))
-      const answer = { ok: true, serviceId, generation: generationId }
-      output.answer(answer, () => `deleted ${serviceId} ${generationId}`)
-    },
+    run: deleteGeneration,
   },
   {
     name: 'mapping set',
     about: 'splits the traffic of a service between generations',
-    args: [SERVICE, { name: '<shares...>', about: 'GENERATION=SHARE; shares sum to 1' }],
+    args: [SERVICE, { name: '<shares...>', about: 'GENERATION=SHARE; shares sum to 1 or 100%' }],
     connects: true,
-    examples: ['mapping set wine v1=0.9 v2=0.1', 'mapping set wine v2=1'],
+    examples: ['mapping set wine v1=0.9 v2=0.1', 'mapping set wine v1=90% v2=10%'],
     run: setMapping,
   },
 ]
@@ -110,6 +108,7 @@ async function listGenerations({ admin, args: [serviceId = ''], output }: Call):
       { head: 'GENERATION', cell: (row) => textOf(row['generationId']) },
       { head: 'ACTIVE', cell: (row) => row['active'] === true },
       { head: 'SHARE', cell: shareOf, right: true },
+      { head: 'LOADED', cell: (row) => row['preloaded'] === true },
       { head: 'CREATED (UTC)', cell: (row) => timeText(numberOf(row['createdOn'])) },
     ]),
   )
@@ -169,11 +168,26 @@ async function importGeneration(call: Call): Promise<void> {
   const target = generationPath(serviceId, generation)
   for (const name of ['preload', 'switch'] as const) {
     if (!flags.isSet(name)) continue
-    await watchedLoad(waited, client.post(`${target}/${name}`))
+    await watchedLoad(waited, client.post(`${target}/${name}`)).catch((error: unknown) => {
+      throw halfDone(`${generation} is imported, but the ${name} failed`, error)
+    })
     said.push(`${DONE[name]} ${serviceId} ${generation}`)
   }
-  const shown = flags.isSet('switch') ? { ...answer, active: true } : answer
+  const isLoaded = flags.isSet('preload') || flags.isSet('switch')
+  const shown = {
+    ...answer,
+    ...(isLoaded ? { preloaded: true } : {}),
+    ...(flags.isSet('switch') ? { active: true, proba: 1 } : {}),
+  }
   output.answer(shown, () => said.join('\n'))
+}
+
+/** Nobody should upload it once more. */
+function halfDone(done: string, error: unknown): CommandFailure {
+  const line = `${done}: ${messageOf(error)}`
+  if (!(error instanceof CommandFailure)) return failed(line)
+  const { exitCode, answer, code, faults, hasCode } = error
+  return new CommandFailure(line, { exitCode, answer, faults, ...(hasCode ? { code } : {}) })
 }
 
 async function createIfAbsent(client: ApiClient, serviceId: string): Promise<void> {
@@ -186,9 +200,18 @@ async function sizeOf(file: string): Promise<number> {
     const facts = await stat(file)
     if (facts.isFile()) return facts.size
   } catch (error) {
-    throw wrongUsage(`${file} cannot be read: ${messageOf(error)}`)
+    throw wrongUsage(`${file} cannot be read: ${whyUnreadable(error)}`)
   }
-  throw wrongUsage(`${file} is a folder: make a bundle of it with "switchyard bundle build"`)
+  throw wrongUsage(`${file} is no file: make a bundle of it with "switchyard bundle build"`)
+}
+
+async function deleteGeneration(call: Call): Promise<void> {
+  const [serviceId = '', generationId = ''] = call.args
+  const client = await call.admin()
+  await confirm(call, async () => `Delete the generation ${generationId} of ${serviceId}?`)
+  await client.delete(generationPath(serviceId, generationId))
+  const answer = { ok: true, serviceId, generation: generationId }
+  call.output.answer(answer, () => `deleted ${serviceId} ${generationId}`)
 }
 
 async function switchToNewest({ shell, admin, args, output }: Call): Promise<void> {
@@ -209,10 +232,10 @@ async function setMapping({ shell, admin, args, output }: Call): Promise<void> {
 }
 
 function entryOf(text: string): { readonly generation: string; readonly proba: number } {
-  const at = text.lastIndexOf('=')
-  const proba = Number(text.slice(at + 1))
-  if (at < 1 || text.slice(at + 1).trim() === '' || !(proba >= 0 && proba <= 1)) {
-    throw wrongUsage(`${JSON.stringify(text)}: a share is written v1=0.9, from 0 to 1`)
+  const [, generation = '', digits = '', percent = ''] = text.match(/^(.+)=([\d.e-]+)(%?)$/) ?? []
+  const proba = percent === '' ? Number(digits) : Number(digits) / 100
+  if (generation === '' || digits === '' || !(proba >= 0 && proba <= 1)) {
+    throw wrongUsage(`${JSON.stringify(text)}: a share is written v1=0.9 or v1=90%`)
   }
-  return { generation: text.slice(0, at), proba }
+  return { generation, proba }
 }

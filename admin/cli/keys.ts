@@ -1,9 +1,11 @@
 /** Commands about keys: those that call services, and those of the admin API. */
 
+import { confirm, YES_OPTION } from './asking.ts'
 import type { Call, CommandRow, OptionRow } from './command.ts'
 import { wrongUsage } from './failures.ts'
 import { fieldOf, isRecord, listOf, numberOf, recordOf, textOf } from './fields.ts'
 import { type Column, listText, tableText, timeText } from './output.ts'
+import { servicePath } from './services.ts'
 
 const KEYS = '/admin/api/auth/keys'
 const ADMIN_KEYS = '/admin/api/keys'
@@ -43,7 +45,7 @@ export const KEY_COMMANDS: readonly CommandRow[] = [
       'keys create --label checkout --service wine',
       'keys create --label batch --requests-per-second 50 --json',
     ],
-    run: async (call) => created(call, await (await call.admin()).post(KEYS, fieldsOf(call))),
+    run: createKey,
   },
   {
     name: 'keys update',
@@ -59,11 +61,9 @@ export const KEY_COMMANDS: readonly CommandRow[] = [
     about: 'the key opens nothing any more, at once',
     args: [KEY_ID],
     connects: true,
+    options: [YES_OPTION],
     examples: ['keys delete k-1f3a'],
-    run: async ({ admin, args: [id = ''], output }) => {
-      await (await admin()).delete(`${KEYS}/${encodeURIComponent(id)}`)
-      output.answer({ ok: true, id }, () => `deleted ${id}`)
-    },
+    run: (call) => deleteKey(call, 'key', (id) => `${KEYS}/${id}`),
   },
   {
     name: 'admin-keys list',
@@ -94,11 +94,9 @@ export const KEY_COMMANDS: readonly CommandRow[] = [
     about: 'the admin key opens nothing any more, at once',
     args: [KEY_ID],
     connects: true,
+    options: [YES_OPTION],
     examples: ['admin-keys delete a-77c0'],
-    run: async ({ admin, args: [id = ''], output }) => {
-      await (await admin()).delete(`${ADMIN_KEYS}/${encodeURIComponent(id)}/key`)
-      output.answer({ ok: true, id }, () => `deleted ${id}`)
-    },
+    run: (call) => deleteKey(call, 'admin key', (id) => `${ADMIN_KEYS}/${id}/key`),
   },
 ]
 
@@ -148,6 +146,24 @@ function fieldsOf({ flags }: Call): Record<string, unknown> {
   }
 }
 
+/** A key may be made before its service; a typing error looks the same, so it is told. */
+async function createKey(call: Call): Promise<void> {
+  const client = await call.admin()
+  created(call, await client.post(KEYS, fieldsOf(call)))
+  for (const serviceId of call.flags.list('service')) {
+    const { status } = await client.ask('GET', servicePath(serviceId))
+    if (status === 404) call.output.say(`note: there is no service ${serviceId} yet`)
+  }
+}
+
+async function deleteKey(call: Call, kind: string, pathOf: (id: string) => string): Promise<void> {
+  const [id = ''] = call.args
+  const client = await call.admin()
+  await confirm(call, async () => `Delete the ${kind} ${id}? Who uses it is refused at once.`)
+  await client.delete(pathOf(encodeURIComponent(id)))
+  call.output.answer({ ok: true, id }, () => `deleted ${id}`)
+}
+
 async function updateKey(call: Call): Promise<void> {
   const { admin, args, output } = call
   const [id = ''] = args
@@ -155,7 +171,12 @@ async function updateKey(call: Call): Promise<void> {
   if (!('quota' in change)) {
     throw wrongUsage('give --requests-per-second, --concurrent-requests or both')
   }
-  const answer = await (await admin()).patch(`${KEYS}/${encodeURIComponent(id)}`, change)
+  const client = await admin()
+  const keys = listOf(await client.get(KEYS)).map(recordOf)
+  const before = recordOf(keys.find((one) => one['id'] === id)?.['quota'])
+  // The node takes a quota as a whole; what was not named stays.
+  const quota = { ...before, ...recordOf(change['quota']) }
+  const answer = await client.patch(`${KEYS}/${encodeURIComponent(id)}`, { quota })
   output.answer(answer, () => tableText([recordOf(answer)], COLUMNS))
 }
 

@@ -1,15 +1,11 @@
 /**
  * `backup` and `restore`: they work on the data directory itself, which they take from the same
- * settings as the node, so that both speak of the same one.
+ * settings as the node, so that both speak of the same one. Their code is loaded when they run: it
+ * brings the store with it, which no other command needs.
  */
 
-import { readFileSync } from 'node:fs'
-import { type Config, readConfig } from '../../core/config/config.ts'
-import { backup } from './backup.ts'
-import type { Call, CommandRow, OptionRow, Shell } from './command.ts'
-import { wrongUsage } from './failures.ts'
-import type { Flags } from './flags.ts'
-import { restore } from './restore.ts'
+import type { Call, CommandRow, OptionRow } from './command.ts'
+import { nodeSettings } from './settings.ts'
 
 const OPTIONS: readonly OptionRow[] = [
   { name: '--home <directory>', about: 'data directory (SWITCHYARD_HOME, default: ./data)' },
@@ -36,9 +32,10 @@ export const LOCAL_COMMANDS: readonly CommandRow[] = [
     ],
     examples: ['backup /backups/monday', 'backup /backups/monday --home /var/lib/switchyard'],
     run: async (call) => {
-      const { home } = settingsOf(call.shell, call.flags, ['home', 'config'])
+      const { home } = nodeSettings(call.shell, call.flags, ['home', 'config'])
       const [target = ''] = call.args
       const skipDamaged = call.flags.isSet('skipDamaged')
+      const { backup } = await import('./backup.ts')
       print(call, 'backup', await backup({ home, target, skipDamaged, say: sayOf(call) }))
     },
   },
@@ -52,25 +49,13 @@ export const LOCAL_COMMANDS: readonly CommandRow[] = [
     options: OPTIONS,
     examples: ['restore /backups/monday --home ./data'],
     run: async (call) => {
-      const { home } = settingsOf(call.shell, call.flags, ['home', 'config'])
+      const { home } = nodeSettings(call.shell, call.flags, ['home', 'config'])
       const [source = ''] = call.args
+      const { restore } = await import('./restore.ts')
       print(call, 'restore', await restore({ home, source, say: sayOf(call) }))
     },
   },
 ]
-
-/** Settings of the node, some of them from the options of a command. */
-function settingsOf(shell: Shell, flags: Flags, names: readonly string[]): Config {
-  const argv = names.flatMap((name) => {
-    const value = flags.text(name)
-    return value === null ? [] : [`--${name}`, value]
-  })
-  const { env, cores, version } = shell
-  const readFile = (path: string): string => readFileSync(path, 'utf8')
-  const reading = readConfig({ argv, env, readFile, cores, version })
-  if (reading.kind === 'run') return reading.config
-  throw wrongUsage(reading.kind === 'wrong' ? reading.line : 'these settings run nothing')
-}
 
 function sayOf({ output }: Call): (line: string) => void {
   return (line) => output.say(line)

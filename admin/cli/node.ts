@@ -3,7 +3,7 @@
 import type { Call, CommandRow } from './command.ts'
 import { failed } from './failures.ts'
 import { fieldOf, listOf, numberOf, recordOf, textOf } from './fields.ts'
-import { listText, tableText } from './output.ts'
+import { bytesText, listText, tableText } from './output.ts'
 
 export const NODE_COMMANDS: readonly CommandRow[] = [
   {
@@ -26,8 +26,24 @@ async function health({ admin, output }: Call): Promise<void> {
   const answer = await (await admin()).get('/admin/api/health')
   const status = textOf(fieldOf(answer, 'status')) ?? 'unknown'
   const causes = listOf(fieldOf(fieldOf(answer, 'details'), 'causes')).map(String)
-  output.answer(answer, () => [status, ...causes.map((cause) => `  ${cause}`)].join('\n'))
+  output.answer(answer, () => {
+    const head = [status, ...causes.map((cause) => `  ${cause}`)].join('\n')
+    return `${head}\n\n${healthText(recordOf(fieldOf(answer, 'details')))}`.trimEnd()
+  })
   if (status === 'UNHEALTHY') throw failed('the node is UNHEALTHY')
+}
+
+function healthText(details: Readonly<Record<string, unknown>>): string {
+  const { serving, runtimes } = details
+  const processes = listOf(fieldOf(serving, 'processes')).map(recordOf)
+  const bytes = processes.reduce((sum, one) => sum + (numberOf(one['residentBytes']) ?? 0), 0)
+  const states = processes.map((one) => textOf(one['state']) ?? 'unknown').join(', ')
+  return listText([
+    ['query port', fieldOf(serving, 'port')],
+    ['processes', states === '' ? null : `${states} (${bytesText(bytes)})`],
+    ['python', fieldOf(fieldOf(runtimes, 'python'), 'version')],
+    ['r', fieldOf(fieldOf(runtimes, 'r'), 'version')],
+  ])
 }
 
 async function metrics({ admin, output }: Call): Promise<void> {

@@ -15,21 +15,29 @@ export interface Column<Row> {
 export class Output {
   readonly #shell: Pick<Shell, 'out' | 'err'>
   readonly isJson: boolean
+  #hasAnswered = false
 
   constructor(shell: Pick<Shell, 'out' | 'err'>, isJson: boolean) {
     this.#shell = shell
     this.isJson = isJson
   }
 
+  /** A second one would make two documents of what a program reads as one. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered
+  }
+
   /** The answer in one of both forms. */
   answer(value: unknown, people: () => string): void {
+    this.#hasAnswered = true
     const text = this.isJson ? JSON.stringify(value ?? null, null, 2) : people()
     if (text !== '') this.#shell.out(`${text}\n`)
   }
 
   /** For people, whatever form the answer has. */
-  say(line: string): void {
-    this.#shell.err(`switchyard: ${line}\n`)
+  say(line: string, below: readonly string[] = []): void {
+    const lines = [`switchyard: ${printable(line)}`, ...below.map((one) => `  ${printable(one)}`)]
+    this.#shell.err(`${lines.join('\n')}\n`)
   }
 }
 
@@ -85,6 +93,12 @@ function cellsOf<Row>(row: Row, columns: readonly Column<Row>[]): string[] {
 function oneLine(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
   return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ')
+}
+
+/** As above, but lines stay lines. */
+function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]+/g, ' ')
 }
 
 function padded(text: string, width: number, right: boolean): string {

@@ -4,9 +4,9 @@
  * path that an endpoint does not have runs nothing.
  */
 
+import { endpointType } from '../../core/bundle/endpoint-types.ts'
 import { PATH_VERBS } from '../../core/bundle/kinds.ts'
-import { endpointType } from '../../core/bundle/manifest.ts'
-import { ApiClient, bodyOf, type Reply } from './client.ts'
+import { ApiClient, type Reply } from './client.ts'
 import type { Call, CommandRow } from './command.ts'
 import { queryKey, queryTarget } from './connection.ts'
 import { wrongUsage } from './failures.ts'
@@ -29,20 +29,28 @@ export const PREDICT_COMMAND: CommandRow = {
   options: [
     { name: '--features <values>', about: 'features, arguments, parameters or fields' },
     { name: '--row <values...>', about: 'a row; may come several times' },
-    { name: '--data <json>', about: 'the body as JSON, @file, or @- for stdin' },
-    { name: '--verb <verb>', about: 'predict, run, query or lookup; found out without it' },
+    { name: '--data <json>', about: 'the body as JSON, @file, or - for stdin' },
+    {
+      name: '--verb <verb>',
+      about: 'predict, run, query or lookup; found out without it',
+      choices: VERBS,
+    },
     { name: '--generation <id>', about: 'ask this generation (predictions)' },
     { name: '--dispatch-key <text>', about: 'same key, same generation (predictions)' },
     { name: '--explain', about: 'with explanations (predictions)' },
     { name: '--query-url <url>', about: 'query API (SWITCHYARD_CLI_QUERY_URL; asked for)' },
     { name: '--query-key <key>', about: 'key of the service (better: SWITCHYARD_CLI_QUERY_KEY)' },
-    { name: '--query-key-file <file>', about: 'file that holds it, - is stdin' },
+    {
+      name: '--query-key-file <file>',
+      about: 'file that holds it, - is stdin (SWITCHYARD_CLI_QUERY_KEY_FILE)',
+    },
   ],
   examples: [
     'predict wine/cultivar --features alcohol=13.2,malic_acid=1.78',
     `predict wine/cultivar --row '{"alcohol": 13.2}' --row alcohol=12`,
     'predict shop/shipping --features kg=2,country=AT',
     'predict wine/cultivar --data @rows.json --json',
+    'predict wine/cultivar --data - < rows.json',
   ],
   run: predict,
 }
@@ -55,13 +63,13 @@ interface Asked {
 async function predict(call: Call): Promise<void> {
   const asked = endpointOf(call.args[0] ?? '')
   const client = await queryClient(call)
-  const verb = verbGiven(call) ?? (await verbOfNode(call, asked))
+  const verb = verbGiven(call) ?? (await verbOfNode(call, asked)) ?? verbMeant(call)
   const rows = await rowsOf(call)
   const reply = await firstThere(verb === null ? VERBS : [verb], (one) => {
     const { path, body } = requestOf(call, rows, one)
     return client.ask('POST', `${queryPath(asked)}/${path}`, body)
   })
-  const answer = bodyOf(reply)
+  const answer = client.body(reply)
   call.output.answer(answer, () => answerText(answer))
 }
 
@@ -93,6 +101,11 @@ async function verbOfNode({ admin }: Call, asked: Asked): Promise<QueryVerb | nu
   const type = endpointType(textOf(endpoint?.['type']) ?? '')
   const name = type === null ? null : PATH_VERBS[type][0]?.[0]
   return VERBS.find((verb) => verb === name) ?? null
+}
+
+/** Only predictions have these options. */
+function verbMeant(call: Call): QueryVerb | null {
+  return extrasOf(call).names.length > 0 ? 'predict' : null
 }
 
 async function firstThere(
@@ -128,7 +141,7 @@ async function queryClient(call: Call): Promise<ApiClient> {
   address.protocol = isSecure ? 'https:' : 'http:'
   address.port = String(port)
   address.pathname = '/'
-  return admin.elsewhere(address, await queryKey(shell, flags))
+  return admin.queries(address, await queryKey(shell, flags))
 }
 
 /** One body, or a list of rows. */
@@ -153,31 +166,45 @@ async function rowsOf({ shell, flags }: Call): Promise<Rows> {
 }
 
 function requestOf(call: Call, rows: Rows, verb: QueryVerb) {
+  const extra = extrasOf(call)
+  const [name] = extra.names
+  if (name !== undefined && verb !== 'predict') {
+    throw wrongUsage(`${name} is for predictions; this endpoint is asked with "${verb}"`)
+  }
   if (rows.kind === 'body') {
+    if (name !== undefined) throw wrongUsage(`${name}: a whole body in --data says this itself`)
     const isMany = isRecord(rows.body) && Array.isArray(rows.body['items'])
     const hasMany = verb === 'predict' || verb === 'lookup'
     return { path: isMany && hasMany ? `${verb}-multi` : verb, body: rows.body }
   }
   const wrap = verb === 'predict' ? 'features' : verb === 'lookup' ? 'data' : null
   if (rows.kind === 'one') {
-    const body = wrap === null ? rows.values : { [wrap]: rows.values, ...extras(call, verb) }
+    const body = wrap === null ? rows.values : { [wrap]: rows.values, ...extra.fields }
     return { path: verb, body }
   }
   if (wrap === null) throw wrongUsage(`${verb} takes one row; give one --row`)
   const items = rows.rows.map((values) => ({ [wrap]: values }))
-  return { path: `${verb}-multi`, body: { items, ...extras(call, verb) } }
+  return { path: `${verb}-multi`, body: { items, ...extra.fields } }
 }
 
-function extras({ flags }: Call, verb: QueryVerb): object {
-  if (verb !== 'predict') return {}
+/** What goes beside the rows, and the options that said so. */
+function extrasOf({ flags }: Call): { readonly names: readonly string[]; readonly fields: object } {
   const forcedGeneration = flags.text('generation')
   const dispatchKey = flags.text('dispatchKey')
   const dispatch = {
     ...(forcedGeneration === null ? {} : { forcedGeneration }),
     ...(dispatchKey === null ? {} : { dispatchKey }),
   }
+  const isExplained = flags.isSet('explain')
   return {
-    ...(Object.keys(dispatch).length === 0 ? {} : { dispatch }),
-    ...(flags.isSet('explain') ? { explanations: { enabled: true } } : {}),
+    names: [
+      ...(forcedGeneration === null ? [] : ['--generation']),
+      ...(dispatchKey === null ? [] : ['--dispatch-key']),
+      ...(isExplained ? ['--explain'] : []),
+    ],
+    fields: {
+      ...(Object.keys(dispatch).length === 0 ? {} : { dispatch }),
+      ...(isExplained ? { explanations: { enabled: true } } : {}),
+    },
   }
 }

@@ -1,7 +1,8 @@
 /** Commands that keep where nodes are, and their keys, in a file that only its owner can read. */
 
+import { resolve } from 'node:path'
 import type { Call, CommandRow } from './command.ts'
-import { keyOfFile } from './connection.ts'
+import { keyOfFile, readPem } from './connection.ts'
 import { wrongUsage } from './failures.ts'
 import { tableText } from './output.ts'
 import {
@@ -28,6 +29,8 @@ export const PROFILE_COMMANDS: readonly CommandRow[] = [
       { name: '--query-url <url>', about: 'query API; asked for when it is absent' },
       { name: '--query-key-file <file>', about: 'file that holds a key of services, - is stdin' },
       { name: '--ca <file>', about: 'PEM file of the authority to trust' },
+      { name: '--cert <file>', about: 'PEM file of your own certificate' },
+      { name: '--cert-key <file>', about: 'PEM file of its private key' },
     ],
     examples: [
       'profile set --url http://127.0.0.1:12443 --key-file data/first-admin-key',
@@ -69,12 +72,26 @@ export const PROFILE_COMMANDS: readonly CommandRow[] = [
   },
 ]
 
+/** Fields that name files, and what these hold. */
+const FILES = [
+  ['ca', 'CERTIFICATE'],
+  ['cert', 'CERTIFICATE'],
+  ['certKey', 'PRIVATE KEY'],
+] as const
+
 async function setProfile({ shell, args, flags, output }: Call): Promise<void> {
   const [name = DEFAULT_PROFILE] = args
   const given: Record<string, string> = {}
-  for (const field of ['url', 'queryUrl', 'ca'] as const) {
+  for (const field of ['url', 'queryUrl'] as const) {
     const text = flags.text(field)
     if (text !== null) given[field] = text
+  }
+  for (const [field, kind] of FILES) {
+    const path = flags.text(field)
+    if (path === null) continue
+    // Commands are run in any folder.
+    given[field] = resolve(path)
+    await readPem(path, kind)
   }
   for (const field of ['key', 'queryKey'] as const) {
     const file = flags.text(`${field}File`)

@@ -10,7 +10,15 @@ import type { Shell } from './command.ts'
 import { failed } from './failures.ts'
 
 /** Fields of a profile, all texts. */
-export const PROFILE_FIELDS = ['url', 'key', 'queryUrl', 'queryKey', 'ca'] as const
+export const PROFILE_FIELDS = [
+  'url',
+  'key',
+  'queryUrl',
+  'queryKey',
+  'ca',
+  'cert',
+  'certKey',
+] as const
 export type ProfileField = (typeof PROFILE_FIELDS)[number]
 export type Profile = Readonly<Partial<Record<ProfileField, string>>>
 export type Profiles = Readonly<Record<string, Profile>>

@@ -17,7 +17,8 @@ export interface Chosen {
 export type Reading =
   | { readonly kind: 'run'; readonly chosen: Chosen }
   | { readonly kind: 'print'; readonly text: string }
-  | { readonly kind: 'wrong'; readonly line: string }
+  /** `help` is the command that tells more. */
+  | { readonly kind: 'wrong'; readonly line: string; readonly help: string }
 
 const ABOUT =
   'A real-time API node: models, functions, queries and look-ups as versioned HTTP services.'
@@ -39,7 +40,7 @@ Help with examples: switchyard services create --help
 Settings of the node, such as --port, --admin-port and --home: switchyard serve --help`
 
 /** Groups of commands, in one line each. */
-const GROUPS: Readonly<Record<string, string>> = {
+export const GROUPS: Readonly<Record<string, string>> = {
   services: 'services of the node',
   generations: 'versions of a service: import, switch, delete',
   mapping: 'which generations share the traffic of a service',
@@ -65,8 +66,8 @@ export function readCommandLine(rows: readonly CommandRow[], argv: readonly stri
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return { kind: 'print', text: written }
     // A group without its command shows what there is.
-    if (error.code === 'commander.help') return { kind: 'wrong', line: groupLine(rows, argv) }
-    return { kind: 'wrong', line: oneLine(error.message.replace(/^error: /, '')) }
+    const line = error.code === 'commander.help' ? groupLine(rows, argv) : lineOf(error)
+    return { kind: 'wrong', line, help: helpFor(rows, argv) }
   }
   const [first] = chosen
   return first === undefined
@@ -147,7 +148,8 @@ function addOption(command: Command, { name, about }: OptionRow): void {
 
 /** All that a command knows, its own first. */
 export function optionsOf(row: CommandRow): readonly OptionRow[] {
-  return [...(row.options ?? []), ...(row.connects === true ? CONNECTION_OPTIONS : []), JSON_OPTION]
+  const connection = row.connects === true ? CONNECTION_OPTIONS : []
+  return [...(row.options ?? []), ...connection, ...(row.isPlain === true ? [] : [JSON_OPTION])]
 }
 
 function usageOf(row: CommandRow): string {
@@ -166,6 +168,21 @@ function groupLine(rows: readonly CommandRow[], argv: readonly string[]): string
   return `${group}: there are the commands ${names.join(', ')}`
 }
 
-function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, ' ').trim()
+/** Of the command that was named, or its group, or of all. */
+function helpFor(rows: readonly CommandRow[], argv: readonly string[]): string {
+  const [first = '', second = ''] = argv
+  const names = rows.map(({ name }) => name)
+  const known = [`${first} ${second}`, first].find((name) => names.includes(name))
+  const isGroup = names.some((name) => name.startsWith(`${first} `))
+  return ['switchyard', ...(known ?? (isGroup ? first : '')).split(' '), '--help']
+    .filter((word) => word !== '')
+    .join(' ')
+}
+
+function lineOf(error: CommanderError): string {
+  const text = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ')
+  const [, expected, got] = text.match(/Expected (\d+) arguments? but got (\d+)/) ?? []
+  if (expected === undefined) return text.trim()
+  const takes = expected === '0' ? 'no argument' : `${expected} argument(s)`
+  return `too many arguments: it takes ${takes}, and got ${got}; a value with blanks needs quotes`
 }

@@ -1,21 +1,28 @@
 /** From an error object of the node to the one line, and the list of faults, that people read. */
 
 import { ERROR_TABLE, type ErrorCode, type Fault } from '../../core/base/errors.ts'
+import type { Target } from './connection.ts'
 import { CommandFailure, EXIT } from './failures.ts'
 import { fieldOf, recordOf, textOf } from './fields.ts'
+
+type Asked = Pick<Target, 'api'>
 
 interface Refused {
   readonly status: number
   readonly body: unknown
 }
 
-export function refusalOf({ status, body }: Refused): CommandFailure {
+export function refusalOf({ status, body }: Refused, { api }: Asked): CommandFailure {
   const fields = recordOf(body)
-  const said = textOf(fields['detailedMessage']) ?? textOf(fields['message'])
+  const faults = faultsOf(fields['faults'])
+  const message = textOf(fields['message'])
+  const detailed = textOf(fields['detailedMessage']) ?? message
+  // Each has a line of its own below.
+  const isCounted = faults.length > 1 && message !== null
+  const said = isCounted ? `${message}: ${faults.length} faults` : detailed
   const plain = typeof body === 'string' && body !== '' ? `: ${body.slice(0, 300)}` : ''
   const code = codeOf(fields['code'])
-  const line = `${said ?? `the node answered ${status}${plain}`}${hint(status, code)}`
-  const faults = faultsOf(fields['faults'])
+  const line = `${said ?? `${api} API: the answer is ${status}${plain}`}${hint(api, code)}`
   return new CommandFailure(line, {
     exitCode: EXIT.failed,
     faults,
@@ -24,17 +31,22 @@ export function refusalOf({ status, body }: Refused): CommandFailure {
   })
 }
 
-/** What the line does not say already. */
+/** A line each; most reasons name the place already. */
 export function faultLines(faults: readonly Fault[]): string[] {
-  return faults.map(({ path, reason }) => (path === '' ? reason : `${path}: ${reason}`))
+  return faults.map(({ path, reason }) => {
+    return path === '' || reason.startsWith(path) ? reason : `${path}: ${reason}`
+  })
 }
 
-function hint(status: number, code: ErrorCode | null): string {
-  if (code === 'ERR_AUTH_MISSING') {
-    return ' (SWITCHYARD_CLI_KEY, --key-file or a profile gives the admin key; predict has its own)'
-  }
-  if (status === 404 && code === 'ERR_PATH_UNKNOWN') return ' (is it the port of this API?)'
-  return ''
+const KEY_HINTS = {
+  admin: 'the admin key comes from --key-file, SWITCHYARD_CLI_KEY or a profile',
+  query:
+    'the key of the service comes from --query-key-file, SWITCHYARD_CLI_QUERY_KEY or a profile',
+} as const
+
+function hint(api: Target['api'], code: ErrorCode | null): string {
+  const isOfKeys = code === 'ERR_AUTH_MISSING' || code === 'ERR_AUTH_UNKNOWN'
+  return isOfKeys ? ` (${KEY_HINTS[api]})` : ''
 }
 
 function codeOf(value: unknown): ErrorCode | null {

@@ -7,7 +7,7 @@ import { AppError } from '../../core/base/errors.ts'
 import { ApiClient } from './client.ts'
 import type { CommandRow, Shell } from './command.ts'
 import { adminTarget } from './connection.ts'
-import { CommandFailure, EXIT, failureJson } from './failures.ts'
+import { CommandFailure, EXIT, failureJson, wrongUsage } from './failures.ts'
 import { Output } from './output.ts'
 import { type Chosen, overviewText, readCommandLine } from './program.ts'
 import { faultLines } from './refusals.ts'
@@ -20,19 +20,29 @@ export interface CommandLine {
 
 /** The exit code. */
 export async function runCommandLine({ rows, argv, shell }: CommandLine): Promise<number> {
-  const [first] = argv
+  const [first, second] = argv
   if (argv.length === 1 && (first === '--help' || first === '-h' || first === 'help')) {
     shell.out(overviewText(rows))
     return EXIT.done
   }
-  const reading = readCommandLine(rows, argv)
+  // `help services create` and `services help`, as other programs have them.
+  if (first === 'help') return runCommandLine({ rows, shell, argv: [...argv.slice(1), '--help'] })
+  const isGroup = rows.some(({ name }) => name.startsWith(`${first} `))
+  if (first !== undefined && isGroup && second === 'help' && argv.length === 2) {
+    return runCommandLine({ rows, shell, argv: [first, '--help'] })
+  }
+  // What there is not has no help either.
+  const isKnown = rows.some(({ name }) => name === first || name.startsWith(`${first} `))
+  const asked = isKnown ? argv : argv.filter((word) => word !== '--help' && word !== '-h')
+  const reading = readCommandLine(rows, asked)
   switch (reading.kind) {
     case 'print':
       shell.out(reading.text)
       return EXIT.done
-    case 'wrong':
-      shell.err(`switchyard: ${reading.line}; see switchyard --help\n`)
-      return EXIT.usage
+    case 'wrong': {
+      const wrong = wrongUsage(`${reading.line}; see ${reading.help}`)
+      return tellFailure(new Output(shell, argv.includes('--json')), wrong)
+    }
     case 'run':
       return run(shell, reading.chosen)
   }
@@ -45,13 +55,16 @@ async function run(shell: Shell, { row, args, flags }: Chosen): Promise<number> 
     await row.run({ shell, args, flags, output, admin })
     return EXIT.done
   } catch (error) {
-    output.say(reasonOf(error))
-    if (error instanceof AppError && error.faults.length > 1) {
-      for (const line of faultLines(error.faults)) shell.err(`  ${line}\n`)
-    }
-    if (output.isJson) output.answer(failureJson(error), () => '')
-    return error instanceof CommandFailure ? error.exitCode : EXIT.failed
+    return tellFailure(output, error)
   }
+}
+
+/** The exit code. */
+function tellFailure(output: Output, error: unknown): number {
+  const isListed = error instanceof AppError && error.faults.length > 1
+  output.say(reasonOf(error), isListed ? faultLines(error.faults) : [])
+  if (output.isJson && !output.hasAnswered) output.answer(failureJson(error), () => '')
+  return error instanceof CommandFailure ? error.exitCode : EXIT.failed
 }
 
 /** One line for what the world caused; the rest is a bug and keeps its stack. */

@@ -1,5 +1,6 @@
 /** Commands about services. */
 
+import { confirm, YES_OPTION } from './asking.ts'
 import type { Call, CommandRow, OptionRow } from './command.ts'
 import { wrongUsage } from './failures.ts'
 import { fieldOf, listOf, numberOf, recordOf, textOf } from './fields.ts'
@@ -43,11 +44,9 @@ export const SERVICE_COMMANDS: readonly CommandRow[] = [
     about: 'removes a service and all its generations',
     args: [SERVICE],
     connects: true,
-    examples: ['services delete wine'],
-    run: async ({ admin, args: [serviceId = ''], output }) => {
-      await (await admin()).delete(servicePath(serviceId))
-      output.answer({ ok: true, serviceId }, () => `deleted ${serviceId}`)
-    },
+    options: [YES_OPTION],
+    examples: ['services delete wine', 'services delete wine --yes'],
+    run: deleteService,
   },
   action('enable', 'queries are answered again'),
   action('disable', 'queries are answered with 503'),
@@ -79,6 +78,17 @@ function action(name: 'enable' | 'disable', about: string): CommandRow {
       output.answer(answer, () => `${name}d ${serviceId}`)
     },
   }
+}
+
+async function deleteService(call: Call): Promise<void> {
+  const [serviceId = ''] = call.args
+  const client = await call.admin()
+  await confirm(call, async () => {
+    const { generationCount } = recordOf(await client.get(servicePath(serviceId)))
+    return `Delete the service ${serviceId} and its generations (${generationCount})?`
+  })
+  await client.delete(servicePath(serviceId))
+  call.output.answer({ ok: true, serviceId }, () => `deleted ${serviceId}`)
 }
 
 async function listServices({ admin, output }: Call): Promise<void> {
@@ -115,6 +125,10 @@ async function showService({ admin, args: [serviceId = ''], output }: Call): Pro
           { head: 'MODEL', cell: (row) => textOf(row['modelRef']) },
         ]),
       )
+    }
+    const cold = listOf(answer['cold'])
+    if (cold.length > 0) {
+      parts.push(listText([['cold', `${cold.join(', ')} (loaded at the next request)`]]))
     }
     if (pools.length > 0) {
       parts.push(

@@ -26,12 +26,13 @@ export function valuesOf(text: string, from: string): Values {
   return values
 }
 
-/** JSON, `@file`, or `@-` for stdin. */
+/** JSON, `@file`, or `-` for stdin, which is `@-` to those who know curl. */
 export async function dataOf(shell: Shell, text: string): Promise<unknown> {
-  if (!text.startsWith('@')) return jsonOf(text, '--data')
-  const path = text.slice(1)
-  const read = path === '-' ? await textOf(shell.stdin) : await readText(path)
-  return jsonOf(read, path === '-' ? 'stdin' : path)
+  if (text === '-' || text === '@-') return jsonOf(await textOf(shell.stdin), 'stdin')
+  if (text.startsWith('@')) return jsonOf(await readText(text.slice(1)), text.slice(1))
+  const isFile = /^[\w./-]*\.json$/.test(text)
+  if (isFile) throw wrongUsage(`--data ${text}: the content of a file is --data @${text}`)
+  return jsonOf(text, '--data')
 }
 
 /** What is JSON is meant so: numbers, true, null, "quoted"; all else is text. */
@@ -63,6 +64,7 @@ function partsOf(text: string): string[] {
 }
 
 function jsonOf(text: string, from: string): unknown {
+  if (text.trim() === '') throw wrongUsage(`${from} is empty`)
   try {
     return JSON.parse(text)
   } catch (error) {

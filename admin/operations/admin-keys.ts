@@ -7,6 +7,7 @@ import { digestOf, secretOf } from '../../core/auth/credentials.ts'
 import { assert } from '../../core/base/assert.ts'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { newId, newSecret } from '../../core/base/ids.ts'
 import type { AdminKeyRecord } from '../store/records.ts'
 import type { Context } from './context.ts'
@@ -45,6 +46,7 @@ export async function ensureAdminKey(
   if (context.catalog.adminKeys().length > 0) return null
   const secret = newSecret()
   await keep(secret)
+  await failpoint('admin-key.kept')
   const record = recordOf('first', 'made at the first start', secret)
   await put(context, record, { actor: 'node', action: 'putAdminKey' })
   return secret

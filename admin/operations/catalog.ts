@@ -31,6 +31,7 @@ export class Catalog {
   /** Those of which that was found out while they were in memory, where they stay. */
   readonly #damaged = new Map<string, string>()
   #sequence = 0
+  #onReload: () => void = () => {}
 
   private constructor(store: StateStore) {
     this.#store = store
@@ -38,25 +39,34 @@ export class Catalog {
 
   static async load(store: StateStore): Promise<Catalog> {
     const catalog = new Catalog(store)
-    const records = await store.load()
-    // Services first: a generation is filed under its service.
-    for (const item of records) if (item.kind === 'service') catalog.#put(item)
-    for (const item of records) if (item.kind !== 'service') catalog.#put(item)
+    await catalog.#fill()
     return catalog
+  }
+
+  /** Called when records have changed though no change was made: see #write. At most one. */
+  onReload(listener: () => void): void {
+    this.#onReload = listener
   }
 
   /** Durable first, visible afterwards; all or nothing. */
   async commit(change: StateChange): Promise<void> {
-    await this.#store.commit(change)
+    await this.#write(() => this.#store.commit(change))
     for (const item of change.removes) this.#remove(item)
-    for (const item of change.puts) this.#put(item)
+    for (const item of change.puts) this.#put(this.#thin(item))
   }
 
   /** Keys that exist, with a newer last use; no change that anybody made. */
   async touchKeys(records: readonly KeyRecord[]): Promise<void> {
     const puts = records.map((record) => ({ kind: 'key', record }) as const)
-    await this.#store.touch(puts)
+    await this.#write(() => this.#store.touch(puts))
     for (const item of puts) this.#put(item)
+  }
+
+  /** The same of a service, while nothing else changes it. */
+  async touchService(record: ServiceRecord): Promise<void> {
+    const item = { kind: 'service', record } as const
+    await this.#write(() => this.#store.touch([item]))
+    this.#put(item)
   }
 
   /** Nobody has ever used this state: a node makes an admin key before anything else. */
@@ -147,6 +157,36 @@ export class Catalog {
   /** Why the generation cannot be used, or null. */
   quarantined(serviceId: string, generationId: string): string | null {
     return this.#quarantine.get(refKey({ serviceId, generationId })) ?? null
+  }
+
+  /**
+   * A write that failed may have been done: a disk can fail after the change and before its flush.
+   * Then what is stored counts, for the next start will count it too; a node that went on with the
+   * state of before would commit changes which that contradicts.
+   */
+  async #write(write: () => Promise<unknown>): Promise<void> {
+    try {
+      await write()
+    } catch (error) {
+      if (this.#store.isUncertain) {
+        await this.#fill()
+        this.#onReload()
+      }
+      throw error
+    }
+  }
+
+  async #fill(): Promise<void> {
+    const records = await this.#store.load()
+    for (const map of [this.#services, this.#keys, this.#keyByDigest]) map.clear()
+    for (const map of [this.#adminKeys, this.#adminByDigest]) map.clear()
+    // Services first: a generation is filed under its service.
+    for (const item of records) if (item.kind === 'service') this.#put(item)
+    for (const item of records) if (item.kind !== 'service') this.#put(item)
+  }
+
+  #thin(item: StateRecord): StateRecord {
+    return item.kind === 'generation' ? { ...item, record: this.#store.thin(item.record) } : item
   }
 
   #put(item: StateRecord): void {

@@ -1,6 +1,6 @@
 /**
  * Removes what nothing uses, on request: services that are disabled, generations of the others that
- * receive no traffic, and Python environments that no generation needs.
+ * receive no traffic, and Python environments and compiled forms that no generation needs.
  *
  * Somebody may want again what is in memory though it receives nothing: what an operator has
  * preloaded, and what was replaced a moment ago and is kept for a rollback. It stays, as does all
@@ -10,6 +10,7 @@
 import { AppError } from '../../core/base/errors.ts'
 import type { GenerationRef } from '../../core/base/ids.ts'
 import type { ServiceRecord } from '../store/records.ts'
+import { removeUnusedForms } from './compiling.ts'
 import type { Context } from './context.ts'
 import { removeUnusedEnvironments } from './environments.ts'
 import { removeGeneration } from './generations.ts'
@@ -21,6 +22,8 @@ export interface CleaningView {
   readonly generations: readonly GenerationRef[]
   /** Names of Python environments. */
   readonly environments: readonly string[]
+  /** Names of compiled forms. */
+  readonly compiled: readonly string[]
   readonly kept: readonly KeptView[]
 }
 
@@ -52,7 +55,8 @@ export async function cleanUnused(context: Context, actor: string): Promise<Clea
   }
   const cleaned = await cleanEnvironments(context)
   kept.push(...cleaned.kept)
-  return { services, generations, environments: cleaned.environments, kept }
+  const compiled = (await removeUnusedForms(context)) ?? []
+  return { services, generations, environments: cleaned.environments, compiled, kept }
 }
 
 /** Environments alone. */

@@ -19,6 +19,8 @@ import type { Catalog } from './catalog.ts'
 
 /** About a quarter of a second of hashing. */
 const BYTES_AT_START = 256 * 1024 * 1024
+/** More than a start loads; each costs the opening of its files. */
+const GENERATIONS_AT_START = 100
 const CURE = 'import the bundle again'
 
 export interface ContentCheckOptions {
@@ -52,7 +54,7 @@ export class ContentCheck {
     let bytes = 0
     let count = 0
     for (const record of all) {
-      if (bytes + record.bytes > bytesAtStart) break
+      if (count === GENERATIONS_AT_START || bytes + record.bytes > bytesAtStart) break
       bytes += record.bytes
       count += 1
       await this.#check(record, async () => {})
@@ -123,16 +125,23 @@ export class ContentCheck {
   }
 }
 
-/** Active ones first, small ones before large ones; without those that are known to be unusable. */
+/**
+ * Active ones first, that called last before others; of the first ones, which are read at start,
+ * small ones before large ones. Without those that are known to be unusable.
+ */
 function inOrder(catalog: Catalog): GenerationRecord[] {
-  const records = catalog.services().flatMap((service) =>
+  const found = catalog.services().flatMap((service) =>
     catalog.generations(service.id).map((record) => {
       const mapped = service.mapping.some(({ generationId }) => generationId === record.id)
-      return { record, rank: mapped && service.enabled ? 0 : 1 }
+      const rank = mapped && service.enabled ? 0 : 1
+      return { record, rank, usedMs: service.lastUse ?? 0 }
     }),
   )
-  return records
+  const usable = found
     .filter(({ record }) => catalog.quarantined(record.serviceId, record.id) === null)
+    .sort((a, b) => a.rank - b.rank || b.usedMs - a.usedMs || a.record.bytes - b.record.bytes)
+  const first = usable
+    .slice(0, GENERATIONS_AT_START)
     .sort((a, b) => a.rank - b.rank || a.record.bytes - b.record.bytes)
-    .map(({ record }) => record)
+  return [...first, ...usable.slice(GENERATIONS_AT_START)].map(({ record }) => record)
 }

@@ -1,6 +1,7 @@
 /** What every operation of the control plane works on; built once, by the composition root. */
 
 import type { Logger } from '../../core/base/logger.ts'
+import type { LogTrouble } from '../../core/metrics/log-lines.ts'
 import type { Forge, Serving } from '../contracts.ts'
 import type { RuntimesView } from '../runtimes.ts'
 import type { SerialQueue, SerialQueues } from '../serial.ts'
@@ -8,13 +9,16 @@ import type { Home } from '../store/home.ts'
 import type { CopyStatus } from '../store/state-copies.ts'
 import type { Certificates } from '../tls/certificates.ts'
 import type { Catalog } from './catalog.ts'
+import type { CompiledForms } from './compiled-forms.ts'
 import type { ImportBoard } from './import-board.ts'
 import type { Publisher } from './publisher.ts'
 
-/** The part of the metrics that operations touch: counts of what is deleted, and uses of keys. */
+/** The part of the metrics that operations touch or look at. */
 export interface OperationMetrics {
   forget(serviceId: string, generationId?: string): void
   lastUse(keyId: string): number | null
+  lastCall(serviceId: string): number | null
+  logTrouble(serviceId: string): LogTrouble
   keepOnly(exists: (serviceId: string, generationId: string | null) => boolean): void
 }
 
@@ -31,6 +35,8 @@ export interface Context {
   /** One forge at a time: it may take all the memory that is left. */
   readonly forging: SerialQueue
   readonly imports: ImportBoard
+  /** Null: models are served as they are in their bundles. */
+  readonly forms: CompiledForms | null
   readonly uploadIdleMs: number
   /** Where archives on the node's own disk may be imported from. */
   readonly importFolders: readonly string[]

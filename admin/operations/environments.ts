@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { messageOf } from '../../core/base/errors.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { Home } from '../store/home.ts'
+import { needsOf } from '../store/thin-generation.ts'
 import type { Catalog } from './catalog.ts'
 import type { Context } from './context.ts'
 
@@ -62,8 +63,5 @@ export async function removeUnused(
 
 function hashesOf(catalog: Catalog): ReadonlySet<string> {
   const records = catalog.services().flatMap(({ id }) => catalog.generations(id))
-  const hashes = records.flatMap(({ plan }) =>
-    plan.endpoints.flatMap((one) => ('python' in one ? (one.python.environment?.hash ?? []) : [])),
-  )
-  return new Set(hashes)
+  return new Set(records.flatMap((record) => needsOf(record).environments))
 }

@@ -1,10 +1,12 @@
 /** Generations: held in memory on request, and deleted when nothing uses them. */
 
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 import { hasChildren } from '../../core/bundle/kinds.ts'
 import { exists } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
+import { removeUnusedForms } from './compiling.ts'
 import type { Context } from './context.ts'
 import { removeUnusedEnvironments } from './environments.ts'
 import type { Removal } from './services.ts'
@@ -37,9 +39,10 @@ export async function deleteGeneration(
 ): Promise<void> {
   await removeGeneration(context, ref, { actor, check: () => {} })
   await removeUnusedEnvironments(context)
+  await removeUnusedForms(context)
 }
 
-/** The same, and environments that it was the last to need stay. */
+/** The same, and what it was the last to need stays. */
 export async function removeGeneration(
   context: Context,
   ref: GenerationRef,
@@ -57,7 +60,9 @@ export async function removeGeneration(
     context.publisher.withdraw(refKey(ref))
     try {
       await evict(context, ref)
+      await failpoint('delete.drained')
       await removeRow(context, record, actor)
+      await failpoint('delete.committed')
     } finally {
       context.publisher.endWithdrawal(refKey(ref))
     }

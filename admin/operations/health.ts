@@ -6,6 +6,7 @@
  */
 
 import type { StoppedEndpoint } from '../../core/channel/messages.ts'
+import type { LogTrouble } from '../../core/metrics/log-lines.ts'
 import type { ServingProcess, ServingStatus } from '../contracts.ts'
 import type { RuntimesView } from '../runtimes.ts'
 import type { ServiceRecord } from '../store/records.ts'
@@ -149,8 +150,15 @@ function serviceHealth(
     record.mapping.some(({ generationId }) => generationId === one.generationId)
   const causes = judged.flatMap((one) => one.causes)
   causes.push(...stopped.filter(isMapped).map(stoppedCause))
+  causes.push(...queryLogCauses(context.metrics.logTrouble(record.id)))
   const down = judged.every((one) => one.down)
   return { status: down ? 'UNHEALTHY' : wordOf(causes), causes }
+}
+
+/** Queries are answered all the same; only what is to be read later is not all there. */
+function queryLogCauses({ code, isDropping }: LogTrouble): string[] {
+  if (code !== null) return [`its query log cannot be written: ${code}; the log has the reason`]
+  return isDropping ? ['lines of its query log were dropped in the last minute'] : []
 }
 
 /** What a database says holds its address and its user, and anyone may read this. */
@@ -166,6 +174,11 @@ function generationHealth(
   const quarantined = context.catalog.quarantined(serviceId, generationId)
   if (quarantined !== null) return { down: true, causes: [`${generationId}: ${quarantined}`] }
   const observed = context.publisher.observed({ serviceId, generationId })
+  if (observed?.state === 'cold' || context.publisher.isCold({ serviceId, generationId })) {
+    const reason = observed?.reason ?? null
+    const causes = reason === null ? [] : [`${generationId}: its last load failed: ${reason}`]
+    return { down: false, causes }
+  }
   if (observed === null) return { down: true, causes: [`${generationId} is not loaded`] }
   if (observed.state === 'failed') {
     return { down: true, causes: [`${generationId} failed: ${observed.reason ?? 'no reason'}`] }

@@ -12,7 +12,13 @@ import type { DiskSpace, SpaceClaim } from '../store/space.ts'
 
 const LOG_EVERY_MS = 10_000
 
-export type ImportPhase = 'receiving' | 'waiting' | ForgePhase | 'flushing' | 'committing'
+export type ImportPhase =
+  | 'receiving'
+  | 'waiting'
+  | ForgePhase
+  | 'compiling'
+  | 'flushing'
+  | 'committing'
 
 export interface ImportStart {
   readonly serviceId: string
@@ -102,6 +108,16 @@ export class ImportBoard {
 
   get count(): number {
     return this.#running.size
+  }
+
+  /** What could be written now beside the imports under way. */
+  freeBytes(): number {
+    const claim = this.#space.open()
+    try {
+      return claim.available()
+    } finally {
+      claim.release()
+    }
   }
 
   /** Aborted when the node stops: who waits for a caller gives that up. */

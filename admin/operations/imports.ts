@@ -7,6 +7,7 @@ import { mkdir, rm, stat } from 'node:fs/promises'
 import { assert } from '../../core/base/assert.ts'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { ID_RULE, isGenerationId } from '../../core/base/ids.ts'
 import type { ContentFile } from '../../core/bundle/content.ts'
 import type { ForgeListener, ForgeOutcome } from '../contracts.ts'
@@ -14,6 +15,7 @@ import { contentFault, writtenFiles } from '../store/contents.ts'
 import { exists, moveDurably, syncTree } from '../store/files.ts'
 import type { GenerationRecord } from '../store/records.ts'
 import { diskFailure } from '../store/space.ts'
+import { compileImported } from './compiling.ts'
 import type { Context } from './context.ts'
 import { journalView } from './generations.ts'
 import type { ImportTask } from './import-board.ts'
@@ -62,9 +64,12 @@ export async function importArchive(
   const directory = context.home.stagingPath('unpacked')
   try {
     await mkdir(directory, { mode: 0o700 })
+    await failpoint('import.staged')
     const forged = await runForge(context, request, { task, directory })
+    await failpoint('import.forged')
     task.enter('flushing', '', null)
     const bytes = await syncTree(directory)
+    await failpoint('import.flushed')
     task.enter('committing', '', null)
     const written = await writtenFiles(directory, forged)
     return await context.perService.run(request.serviceId, () =>
@@ -87,10 +92,14 @@ async function runForge(context: Context, request: ImportRequest, run: Run): Pro
   const { task, directory } = run
   const isFirst = context.forging.isIdle
   task.enter('waiting', isFirst ? 'for its process' : 'another bundle is being checked', null)
-  const outcome = await context.forging.run(() => {
+  const outcome = await context.forging.run(async () => {
     const diskBytesMax = task.space.available()
     const wanted = { archive, directory, serviceId, generationId, fileName, diskBytesMax }
-    return context.forge.run(wanted, task.archiveBytes, listenerOf(request, task))
+    const forged = await context.forge.run(wanted, task.archiveBytes, listenerOf(request, task))
+    if (forged.kind === 'forged') {
+      await compileImported(context, { directory, plan: forged.plan }, task)
+    }
+    return forged
   })
   if (outcome.kind === 'refused') throw new AppError(outcome.code, outcome.detail, outcome.faults)
   checkId(outcome.generationId)
@@ -158,6 +167,7 @@ async function insert(
   const target = context.home.directoryOf(record.serviceId, record.id)
   try {
     await place(context, target, staged)
+    await failpoint('import.placed')
     await context.catalog.commit({
       actor: request.actor,
       action: 'importGeneration',
@@ -167,20 +177,27 @@ async function insert(
       removes: [],
     })
   } catch (error) {
-    await dropPlaced(context, target, error)
+    await dropPlaced(context, record, error)
     throw error
   }
   return record
 }
 
 /**
- * Not when nobody can tell whether the record is on disk: a record without its files would be half
- * an import, files without a record are removed by the next start.
+ * Not when the record may be on disk: a record without its files would be half an import, files
+ * without a record are removed by the next start.
  */
-async function dropPlaced(context: Context, target: string, error: unknown): Promise<void> {
+async function dropPlaced(
+  context: Context,
+  { serviceId, id }: GenerationRecord,
+  error: unknown,
+): Promise<void> {
   if (error instanceof AppError && error.code === 'ERR_STORE_FAILED') return
+  if (context.catalog.findGeneration(serviceId, id) !== null) return
+  const target = context.home.directoryOf(serviceId, id)
   try {
     if (await exists(target)) await context.home.discard(target)
+    await failpoint('import.dropped')
   } catch (failure) {
     context.logger.warn({ target, reason: messageOf(failure) }, 'files of an import stay behind')
   }
@@ -188,7 +205,10 @@ async function dropPlaced(context: Context, target: string, error: unknown): Pro
 
 async function place(context: Context, target: string, staged: Staged): Promise<void> {
   // Left behind by a delete that could not remove its files, or damaged.
-  if (await exists(target)) await context.home.discard(target)
+  if (await exists(target)) {
+    await context.home.discard(target)
+    await failpoint('import.discarded')
+  }
   await moveDurably(staged.directory, target)
 }
 
@@ -199,6 +219,7 @@ async function place(context: Context, target: string, staged: Staged): Promise<
 async function repair(context: Context, record: GenerationRecord, staged: Staged): Promise<void> {
   const target = context.home.directoryOf(record.serviceId, record.id)
   if ((await contentFault(target, record)) !== null) await place(context, target, staged)
+  await failpoint('import.repaired')
   context.catalog.endQuarantine(record.serviceId, record.id)
   context.publisher.publish()
 }

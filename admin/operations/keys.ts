@@ -3,6 +3,7 @@
 import { digestOf } from '../../core/auth/credentials.ts'
 import { wallMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { newId, newSecret } from '../../core/base/ids.ts'
 import type { KeyQuota } from '../../core/channel/messages.ts'
 import type { KeyRecord } from '../store/records.ts'
@@ -112,6 +113,7 @@ export async function saveKeyUse({ catalog, metrics, perService, logger }: Conte
     })
     try {
       if (used.length > 0) await catalog.touchKeys(used)
+      await failpoint('keys.touched')
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, 'the last use of keys was not kept')
     }

@@ -5,6 +5,7 @@
  */
 
 import { AppError, type Fault } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { type GenerationRef, refKey } from '../../core/base/ids.ts'
 import type { MappingEntry } from '../../core/channel/messages.ts'
 import type { ServiceRecord } from '../store/records.ts'
@@ -133,6 +134,7 @@ async function commitMapping(
     throw new AppError('ERR_SWITCH_OVERTAKEN', `loaded, but not mapped: ${loaded}`)
   }
   if (!refs.every((ref) => publisher.isWarm(ref))) return false
+  await failpoint('mapping.warm')
   const after = { ...before, mapping, enabled: before.enabled || change.enable }
   await catalog.commit({
     actor: change.actor,
@@ -142,6 +144,7 @@ async function commitMapping(
     puts: [{ kind: 'service', record: after }],
     removes: [],
   })
+  await failpoint('mapping.committed')
   switches.commit(serviceId, ticket)
   keepReplaced(context, before, after)
   await publisher.apply()
@@ -152,6 +155,10 @@ function keepReplaced(context: Context, before: ServiceRecord, after: ServiceRec
   const isStill = (ref: GenerationRef): boolean =>
     after.mapping.some(({ generationId }) => generationId === ref.generationId)
   for (const ref of refsOf(before.id, before.mapping)) if (!isStill(ref)) keepWarm(context, ref)
+  // It was preloaded for this; from now on it stays in memory as others that are called do.
+  if (after.enabled) {
+    for (const ref of refsOf(after.id, after.mapping)) context.publisher.residents.endPreload(ref)
+  }
   // Of a disabled service nothing mapped is in memory; the load should not have been in vain.
   if (!after.enabled) for (const ref of refsOf(after.id, after.mapping)) keepWarm(context, ref)
 }

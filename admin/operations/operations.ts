@@ -3,6 +3,7 @@
  * routes of the admin API and by the import of the demo alike.
  */
 
+import { messageOf } from '../../core/base/errors.ts'
 import type { GenerationRef } from '../../core/base/ids.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { LIMITS } from '../../core/config/limits.ts'
@@ -16,6 +17,8 @@ import * as adminKeys from './admin-keys.ts'
 import { type ArchiveImport, importFromArchive } from './archives.ts'
 import { Catalog } from './catalog.ts'
 import * as cleaning from './cleaning.ts'
+import type { CompiledForms } from './compiled-forms.ts'
+import { compileMissing, distrustForms, removeUnusedForms } from './compiling.ts'
 import { ContentCheck } from './content-check.ts'
 import { type Context, type OperationMetrics, SwitchTickets } from './context.ts'
 import { removeUnusedEnvironments } from './environments.ts'
@@ -25,6 +28,7 @@ import { ImportBoard } from './import-board.ts'
 import { type ImportRequest, importGeneration } from './imports.ts'
 import * as keys from './keys.ts'
 import * as mapping from './mapping.ts'
+import type { MemoryUnits } from './memory.ts'
 import { Publisher } from './publisher.ts'
 import { recover } from './recovery.ts'
 import * as services from './services.ts'
@@ -44,6 +48,8 @@ export interface OperationsOptions {
   readonly logger: Logger
   readonly keepPreviousMs?: number
   readonly drainMs?: number
+  /** What memory is estimated with; default: one thread. */
+  readonly units?: MemoryUnits
   /** Longest silence of an uploading caller; default LIMITS.uploadIdleMs. */
   readonly uploadIdleMs?: number
   /** Default: none. */
@@ -54,6 +60,8 @@ export interface OperationsOptions {
   readonly stateIsOlder?: boolean
   /** How much of the files is read before anything is loaded; see content-check.ts. */
   readonly bytesCheckedAtStart?: number
+  /** Default: models are served as they are in their bundles. */
+  readonly forms?: CompiledForms
   /** For health. */
   readonly certificates?: Certificates
   readonly copies?: NonNullable<Context['copies']>
@@ -68,7 +76,8 @@ export async function openOperations(options: OperationsOptions): Promise<Operat
   const { home, logger } = options
   // An empty state beside full directories is no crash of ours: somebody lost or removed it.
   const stateIsOlder = options.stateIsOlder === true || catalog.isEmpty()
-  await recover({ home, catalog, logger, stateIsOlder })
+  const forms = options.forms ?? null
+  await recover({ home, catalog, forms, logger, stateIsOlder })
   const { bytesCheckedAtStart: bytesAtStart } = options
   const check = new ContentCheck({
     ...{ home, catalog, logger },
@@ -81,25 +90,30 @@ export async function openOperations(options: OperationsOptions): Promise<Operat
 }
 
 function contextOf(options: OperationsOptions, catalog: Catalog): Context {
-  const { home, serving, logger } = options
+  const { home, serving, logger, metrics } = options
   const publisher = new Publisher({
     catalog,
     serving,
     directoryOf: (serviceId, generationId) => home.directoryOf(serviceId, generationId),
     keepPreviousMs: options.keepPreviousMs ?? LIMITS.keepPreviousMs,
     drainMs: options.drainMs ?? LIMITS.drainMs,
+    lastUse: ({ id, lastUse = null }) => metrics.lastCall(id) ?? lastUse,
+    units: options.units ?? { threads: 1, children: null, processes: 1 },
+    forms: options.forms ?? null,
     logger,
   })
+  catalog.onReload(() => publisher.publish())
   return {
     catalog,
     publisher,
     serving,
     forge: options.forge,
     home,
-    metrics: options.metrics,
+    metrics,
     logger,
     perService: new SerialQueues(),
     forging: new SerialQueue(),
+    forms: options.forms ?? null,
     imports: new ImportBoard(options.space ?? new DiskSpace(home.generations), logger),
     uploadIdleMs: options.uploadIdleMs ?? LIMITS.uploadIdleMs,
     importFolders: options.importFolders ?? [],
@@ -110,20 +124,31 @@ function contextOf(options: OperationsOptions, catalog: Catalog): Context {
   }
 }
 
-function tidyUp(context: Context): Promise<void> {
+function tidyUp(context: Context): Promise<unknown> {
   const { catalog, metrics } = context
   metrics.keepOnly((serviceId, generationId) =>
     generationId === null
       ? catalog.findService(serviceId) !== null
       : catalog.findGeneration(serviceId, generationId) !== null,
   )
-  return keys.saveKeyUse(context)
+  return Promise.all([keys.saveKeyUse(context), services.saveUse(context)])
 }
 
 function keepUp(context: Context): void {
   void tidyUp(context)
   // Those of refused imports, and of what was deleted while another import was under way.
   void removeUnusedEnvironments(context)
+  void keepForms(context)
+}
+
+/** They are looked at again and again, so who is busy now need not be waited for. */
+async function keepForms(context: Context): Promise<void> {
+  try {
+    await removeUnusedForms(context)
+    await compileMissing(context)
+  } catch (error) {
+    context.logger.warn({ reason: messageOf(error) }, 'compiled forms could not be looked after')
+  }
 }
 
 function createOperations(context: Context, check: ContentCheck) {
@@ -139,6 +164,9 @@ function createOperations(context: Context, check: ContentCheck) {
         isHeld: ({ serviceId, id }) => publisher.isHeld({ serviceId, generationId: id }),
         publish: () => void publisher.publish(),
       }),
+    /** Once the node is ready: makes the forms of models that this machine has not. */
+    compileModels: () => keepForms(context),
+    distrust: (refs: readonly GenerationRef[]) => distrustForms(context, refs),
     /** No timer is left afterwards; the store is closed by its owner. */
     close: async () => {
       publisher.close()
@@ -149,6 +177,7 @@ function createOperations(context: Context, check: ContentCheck) {
 
     health: (): HealthView => healthView(context),
 
+    coldCount: () => views.coldCount(context),
     listServices: () =>
       catalog.services().map((record) => views.serviceSummaryView(context, record)),
     getService: (id: string) => views.serviceView(context, catalog.service(id)),

@@ -14,8 +14,12 @@ import type { Logger } from '../../core/base/logger.ts'
 import type { ObservedGeneration } from '../../core/channel/messages.ts'
 import type { Serving, WarmOutcome } from '../contracts.ts'
 import { SerialQueue } from '../serial.ts'
+import type { GenerationRecord, ServiceRecord } from '../store/records.ts'
+import { needsOf } from '../store/thin-generation.ts'
 import type { Catalog } from './catalog.ts'
+import type { CompiledForms } from './compiled-forms.ts'
 import { buildDesiredState } from './desired.ts'
+import { type MemoryEstimate, type MemoryUnits, memoryOf } from './memory.ts'
 import { Residents } from './residents.ts'
 
 const GONE_POLL_MS = 20
@@ -26,6 +30,11 @@ export interface PublisherOptions {
   readonly directoryOf: (serviceId: string, generationId: string) => string
   readonly keepPreviousMs: number
   readonly drainMs: number
+  /** When a service was last called; null: nobody knows. */
+  readonly lastUse: (record: ServiceRecord) => number | null
+  readonly units: MemoryUnits
+  /** Null: nothing is compiled. */
+  readonly forms: CompiledForms | null
   readonly logger: Logger
 }
 
@@ -36,6 +45,8 @@ export class Publisher {
   readonly #excluded = new Set<string>()
   readonly #withdrawn = new Set<string>()
   #published: ReadonlySet<string> = new Set()
+  /** Estimates need the plans. */
+  readonly #memory = new WeakMap<GenerationRecord, MemoryEstimate>()
   #revision = 0
 
   constructor(options: PublisherOptions) {
@@ -46,17 +57,32 @@ export class Publisher {
   /** Sends the state as it is now; returns its revision. */
   publish(): number {
     this.#revision += 1
+    const { catalog, directoryOf, lastUse } = this.#options
     const state = buildDesiredState({
       revision: this.#revision,
-      catalog: this.#options.catalog,
-      directoryOf: this.#options.directoryOf,
-      residents: this.residents.refs(),
+      ...{ catalog, directoryOf, lastUse },
+      memoryOf: (record) => this.#memoryOf(record),
+      needed: this.residents.needed(),
+      kept: this.residents.kept(),
       excluded: this.#excluded,
       withdrawn: this.#withdrawn,
     })
     this.#published = new Set(state.generations.map(refKey))
     this.#options.serving.publish(state)
     return this.#revision
+  }
+
+  #memoryOf(record: GenerationRecord): MemoryEstimate {
+    const { units, forms } = this.#options
+    // Which of its models are compiled may change any time.
+    const mayShare = forms !== null && needsOf(record).hasWeights
+    const known = mayShare ? undefined : this.#memory.get(record)
+    if (known !== undefined) return known
+    const { plan, report } = record
+    const keys = mayShare ? forms.compiledOf(plan) : null
+    const estimate = memoryOf({ plan, report }, units, ({ id }) => keys?.get(id) ?? null)
+    if (!mayShare) this.#memory.set(record, estimate)
+    return estimate
   }
 
   /** Publishes and waits until serving follows; throws ERR_APPLY_PENDING when it does not. */
@@ -92,11 +118,24 @@ export class Publisher {
 
   /** Of a reserved generation: returns when it is warm, throws ERR_LOAD_FAILED with the reason. */
   async ensureWarm(ref: GenerationRef): Promise<void> {
-    if (this.#published.has(refKey(ref)) && this.isWarm(ref)) {
-      this.residents.markLoaded(ref)
-      return
-    }
+    if (this.#published.has(refKey(ref)) && this.isWarm(ref) && (await this.#hold(ref))) return
     await this.#loads.run(() => this.#load(ref))
+  }
+
+  /** It is in memory, and must not make room any more; false when it just has. */
+  async #hold(ref: GenerationRef): Promise<boolean> {
+    const isHeld = this.residents.isNeeded(ref)
+    this.residents.markLoaded(ref)
+    if (isHeld) return true
+    const { serving } = this.#options
+    return (await serving.whenApplied(this.publish())) && this.isWarm(ref)
+  }
+
+  /** It answers, and is loaded first; not in memory of at least one process. */
+  isCold(ref: GenerationRef): boolean {
+    if (!this.#published.has(refKey(ref)) || this.residents.isNeeded(ref)) return false
+    const state = this.observed(ref)?.state
+    return state === undefined || state === 'cold'
   }
 
   isWarm(ref: GenerationRef): boolean {
@@ -107,7 +146,7 @@ export class Publisher {
   /** In memory of serving, or on its way there. */
   isHeld(ref: GenerationRef): boolean {
     const state = this.observed(ref)?.state
-    return state !== undefined && state !== 'closed' && state !== 'failed'
+    return state !== undefined && !['cold', 'closed', 'failed'].includes(state)
   }
 
   observed(ref: GenerationRef): ObservedGeneration | null {

@@ -11,16 +11,23 @@ import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { isGenerationId, isServiceId } from '../../core/base/ids.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { sizeFault } from '../store/contents.ts'
 import type { Home } from '../store/home.ts'
 import type { Catalog } from './catalog.ts'
+import type { CompiledForms } from './compiled-forms.ts'
+import { recoverForms } from './compiling.ts'
 import { removeUnused } from './environments.ts'
+
+/** Directories whose files are counted before the node is ready. */
+const LOOKED_AT_MAX = 1_000
 
 export interface RecoveryInput {
   readonly home: Home
   readonly catalog: Catalog
+  readonly forms: CompiledForms | null
   readonly logger: Logger
   /** The state may know less than was acknowledged; then what it does not know is kept aside. */
   readonly stateIsOlder: boolean
@@ -34,6 +41,7 @@ interface Findings {
   leftAlone: number
   quarantined: number
   removedEnvironments: number
+  removedForms: number
 }
 
 interface Recovery extends RecoveryInput {
@@ -49,6 +57,7 @@ export async function recover(input: RecoveryInput): Promise<void> {
     leftAlone: 0,
     quarantined: 0,
     removedEnvironments: 0,
+    removedForms: 0,
   }
   const recovery = { ...input, found }
   await emptyStaging(recovery)
@@ -57,7 +66,8 @@ export async function recover(input: RecoveryInput): Promise<void> {
   // A state that knows less than it did may not know who needs them.
   if (!input.stateIsOlder)
     found.removedEnvironments = (await removeUnused(input, { unfinished: true })).length
-  const { catalog, logger } = input
+  const { catalog, forms, logger } = input
+  if (forms !== null) found.removedForms = await recoverForms(forms, catalog)
   const services = catalog.services()
   const generations = services.reduce((sum, { id }) => sum + catalog.generationCount(id), 0)
   const known = { services: services.length, generations, keys: catalog.keys().length }
@@ -69,6 +79,7 @@ async function emptyStaging({ home, logger, found }: Recovery): Promise<void> {
   for (const name of await readdir(home.staging)) {
     try {
       await rm(join(home.staging, name), { recursive: true, force: true })
+      await failpoint('recover.staging')
       found.removedFromStaging += 1
       logger.warn({ name }, 'removed from staging: it was never finished')
     } catch (error) {
@@ -127,6 +138,7 @@ async function removeOrphan(
       return
     }
     await home.discard(home.directoryOf(serviceId, generationId))
+    await failpoint('recover.orphan')
     found.removedOrphans += 1
     logger.warn({ serviceId, generationId }, 'removed a directory that no record knows')
   } catch (error) {
@@ -136,9 +148,14 @@ async function removeOrphan(
   }
 }
 
+/** What receives traffic comes first; where there is more, the rest is looked at when all is up. */
 async function quarantineIncomplete({ home, catalog, logger, found }: Recovery): Promise<void> {
-  const records = catalog.services().flatMap(({ id }) => catalog.generations(id))
-  for (const record of records) {
+  const records = catalog.services().flatMap(({ id, mapping }) => {
+    const isMapped = (one: string) => mapping.some(({ generationId }) => generationId === one)
+    return catalog.generations(id).map((record) => ({ record, isMapped: isMapped(record.id) }))
+  })
+  records.sort((a, b) => Number(b.isMapped) - Number(a.isMapped))
+  for (const { record } of records.slice(0, LOOKED_AT_MAX)) {
     const { serviceId, id: generationId } = record
     const fault = await sizeFault(home.directoryOf(serviceId, generationId), record)
     if (fault === null) continue

@@ -20,16 +20,19 @@ export class Residents {
   }
 
   /** All that must be in memory. */
-  refs(): GenerationRef[] {
+  needed(): GenerationRef[] {
     const loaded = [...this.#reserved.values()].filter((entry) => entry.loaded)
-    const kept = [...this.#kept.values()]
-    return [...this.#preloaded.values(), ...[...loaded, ...kept].map((entry) => entry.ref)]
+    return [...this.#preloaded.values(), ...loaded.map((entry) => entry.ref)]
   }
 
-  isResident(ref: GenerationRef): boolean {
+  /** What was replaced a moment ago, and stays as long as its memory is not needed. */
+  kept(): GenerationRef[] {
+    return [...this.#kept.values()].map((entry) => entry.ref)
+  }
+
+  isNeeded(ref: GenerationRef): boolean {
     const key = refKey(ref)
-    const loaded = this.#reserved.get(key)?.loaded === true
-    return loaded || this.#preloaded.has(key) || this.#kept.has(key)
+    return this.#reserved.get(key)?.loaded === true || this.#preloaded.has(key)
   }
 
   reserve(ref: GenerationRef): void {
@@ -65,6 +68,10 @@ export class Residents {
 
   isPreloaded(ref: GenerationRef): boolean {
     return this.#preloaded.has(refKey(ref))
+  }
+
+  endPreload(ref: GenerationRef): void {
+    this.#preloaded.delete(refKey(ref))
   }
 
   /** Stays in memory for a while, so that going back to it takes no load. */

@@ -3,13 +3,18 @@
 import { assert } from '../../core/base/assert.ts'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { type GenerationRef, ID_RULE, isServiceId } from '../../core/base/ids.ts'
 import { exists } from '../store/files.ts'
 import type { ServiceRecord, StateRecord } from '../store/records.ts'
+import { removeUnusedForms } from './compiling.ts'
 import type { Context } from './context.ts'
 import { removeUnusedEnvironments } from './environments.ts'
 import { keepWarm } from './generations.ts'
 import { refsOf } from './mapping.ts'
+
+/** An order is all that it is for; and each is a write to the disk. */
+const USE_KEPT_EVERY_MS = 300_000
 
 export async function createService(
   context: Context,
@@ -80,9 +85,10 @@ export async function deleteService(
 ): Promise<void> {
   await removeService(context, serviceId, { actor, check: () => {} })
   await removeUnusedEnvironments(context)
+  await removeUnusedForms(context)
 }
 
-/** The same, and environments that it was the last to need stay. */
+/** The same, and what it was the last to need stays. */
 export async function removeService(
   context: Context,
   serviceId: string,
@@ -127,6 +133,29 @@ async function setEnabled(
   await context.publisher.apply()
 }
 
+/**
+ * Keeps when services were last called, for the order in which a start loads them: seldom, not in
+ * the journal, and in the queue of each service, so that no change is written over.
+ */
+export async function saveUse(context: Context): Promise<void> {
+  const { catalog, metrics, perService } = context
+  const used = catalog.services().filter(({ id, lastUse = 0 }) => {
+    return (metrics.lastCall(id) ?? 0) - lastUse > USE_KEPT_EVERY_MS
+  })
+  await Promise.all(used.map(({ id }) => perService.run(id, () => saveUseOf(context, id))))
+}
+
+async function saveUseOf({ catalog, metrics, logger }: Context, id: string): Promise<void> {
+  const record = catalog.findService(id)
+  const lastUse = metrics.lastCall(id)
+  if (record === null || lastUse === null) return
+  try {
+    await catalog.touchService({ ...record, lastUse })
+  } catch (error) {
+    logger.warn({ serviceId: id, reason: messageOf(error) }, 'the last use was not kept')
+  }
+}
+
 function assertIdle(context: Context, serviceId: string): void {
   if (context.imports.isBusy(serviceId)) {
     throw new AppError('ERR_GENERATION_BUSY', 'a generation of the service is being imported')
@@ -145,6 +174,7 @@ async function drainAndRemove(context: Context, serviceId: string, actor: string
   if (!(await publisher.whenGone(refs))) logger.warn({ serviceId }, 'deleted before it had drained')
   // The last counts of these generations, before nobody knows their names any more.
   await serving.collect()
+  await failpoint('service.drained')
   const removes: StateRecord[] = generations.map((record) => ({ kind: 'generation', record }))
   removes.push({ kind: 'service', record: service })
   await catalog.commit({
@@ -155,6 +185,7 @@ async function drainAndRemove(context: Context, serviceId: string, actor: string
     puts: [],
     removes,
   })
+  await failpoint('service.deleted')
   for (const ref of refs) {
     publisher.residents.drop(ref)
     serving.pardon(ref.serviceId, ref.generationId)

@@ -5,6 +5,7 @@
 
 import { rm } from 'node:fs/promises'
 import { AppError } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { isForm, receiveUpload, type UploadSource } from '../bundle/upload.ts'
 import type { GenerationRecord } from '../store/records.ts'
@@ -68,6 +69,7 @@ async function receiveAndImport(
       },
       onBytes,
     })
+    await failpoint('upload.received')
     const fileName = received.fileName ?? incoming.fileName ?? null
     const request = { serviceId, archivePath, generationId, fileName, actor, temporary: true }
     return await importArchive(context, request, task)

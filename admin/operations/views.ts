@@ -13,6 +13,8 @@ import type {
   KeyRecord,
   ServiceRecord,
 } from '../store/records.ts'
+import type { FormView } from './compiled-forms.ts'
+import { formViews } from './compiling.ts'
 import type { Context } from './context.ts'
 import type { ImportStatus } from './import-board.ts'
 import { type ServiceSettingsView, settingsView } from './settings.ts'
@@ -36,6 +38,8 @@ export interface ServiceView extends ServiceSummaryView {
   }
   readonly settings: ServiceSettingsView
   readonly pools: readonly PoolView[]
+  /** Generations that receive traffic and are loaded when the next request comes. */
+  readonly cold: readonly string[]
   readonly imports: readonly ImportView[]
 }
 
@@ -52,13 +56,17 @@ export interface GenerationSummaryView {
 
 export interface GenerationView extends GenerationSummaryView {
   readonly endpoints: readonly EndpointRecord[]
-  /** `importing`, `imported`, or what serving reports: loading, warm, active, draining, failed. */
+  /**
+   * `importing`, `imported`, or as serving reports: cold, loading, warm, active, draining, failed.
+   */
   readonly state: string
   readonly reason: string | null
   readonly sha256?: string
   readonly bytes?: number
   readonly sequence?: number
   readonly report?: ForgeReport
+  /** Which models are served compiled, and why the others are not; absent: none is compiled. */
+  readonly compiled?: readonly FormView[]
   readonly pool?: PoolView | null
   readonly phase?: string
   readonly detail?: string
@@ -121,8 +129,19 @@ export function serviceView(context: Context, record: ServiceRecord): ServiceVie
     },
     settings: settingsView(record),
     pools: observed.filter(({ serviceId }) => serviceId === record.id).map(poolView),
+    cold: coldIn(context, record),
     imports: context.imports.of(record.id).map(importView),
   }
+}
+
+export function coldCount(context: Context): number {
+  const cold = context.catalog.services().map((record) => coldIn(context, record).length)
+  return cold.reduce((sum, count) => sum + count, 0)
+}
+
+function coldIn({ publisher }: Context, { id, mapping }: ServiceRecord): string[] {
+  const ids = mapping.map(({ generationId }) => generationId)
+  return ids.filter((generationId) => publisher.isCold({ serviceId: id, generationId }))
 }
 
 export function generationSummaries(
@@ -164,7 +183,10 @@ function generationView(context: Context, record: GenerationRecord): GenerationV
   const observed = context.publisher.observed({ serviceId, generationId })
   const quarantined = context.catalog.quarantined(serviceId, generationId)
   const damaged = context.catalog.damaged(serviceId, generationId)
-  const state = observed === null || observed.state === 'closed' ? 'imported' : observed.state
+  const compiled = formViews(context, record)
+  const isCold = context.publisher.isCold({ serviceId, generationId })
+  const known = isCold ? 'cold' : (observed?.state ?? 'imported')
+  const state = known === 'closed' ? 'imported' : known
   return {
     ...generationSummaryView(context, record),
     endpoints: record.endpoints,
@@ -174,6 +196,7 @@ function generationView(context: Context, record: GenerationRecord): GenerationV
     bytes: record.bytes,
     sequence: record.sequence,
     report: record.report,
+    ...(compiled === null ? {} : { compiled }),
     pool: observed === null ? null : poolView(observed),
   }
 }

@@ -3,8 +3,10 @@
  * throws becomes an answer here, and only here.
  */
 
+import { WrongKeys } from '../../core/auth/wrong-keys.ts'
 import { nowMs } from '../../core/base/clock.ts'
 import { AppError, toAppError } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { newRequestId } from '../../core/base/ids.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { refusedKind } from '../../core/http/content.ts'
@@ -43,6 +45,7 @@ const WHERE_ELSE =
 
 export function createAdminApi(api: AdminApiOptions): StreamingHandler {
   const router = new Router()
+  const wrongKeys = new WrongKeys()
   return (exchange) => {
     const startedMs = nowMs()
     const finish = (answer: Answer, actor: string): void => {
@@ -55,7 +58,7 @@ export function createAdminApi(api: AdminApiOptions): StreamingHandler {
       if (match.kind === 'method') finish(otherMethod(exchange.method, match.allow), '')
       else serve(api, { exchange, route: match.route, params: match.params }, finish)
     } catch (error) {
-      finish(failureOf(api, exchange, error), '')
+      finish(failureOf(api, exchange, wrongKeys.judge(error, exchange.address)), '')
     }
   }
 }
@@ -74,7 +77,10 @@ function serve(api: AdminApiOptions, routed: Routed, finish: Finish): void {
   const actor = authorize(api, exchange, route)
   const run = (body: Uint8Array): void => {
     handle({ api, exchange, params, actor, body }, route).then(
-      (answer) => finish(answer, actor),
+      (answer) => {
+        finish(answer, actor)
+        if (route.method !== 'GET') void failpoint('answer.sent')
+      },
       (error: unknown) => finish(failureOf(api, exchange, error), actor),
     )
   }
@@ -90,7 +96,9 @@ function serve(api: AdminApiOptions, routed: Routed, finish: Finish): void {
 
 /** Async so that what a handler throws at once and what it throws later are the same. */
 async function handle(call: Call, route: Route): Promise<Answer> {
-  return HANDLERS[route.operation](call)
+  const answer = await HANDLERS[route.operation](call)
+  if (route.method !== 'GET') await failpoint('answer.ready')
+  return answer
 }
 
 /** The id of the admin key; throws 401 or 403. */

@@ -1,9 +1,10 @@
 /** JSON bodies of the admin API: what may be sent, and every fault of what was sent. */
 
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import type { Static, TSchema } from '@sinclair/typebox'
 import { Ajv, type ValidateFunction } from 'ajv'
-import { AppError } from '../../core/base/errors.ts'
+import { AppError, type Fault } from '../../core/base/errors.ts'
 import { ID_PATTERN } from '../../core/base/ids.ts'
+import { Type } from '../../core/bundle/schema-builder.ts'
 import { faultsOf } from '../../core/bundle/sentences.ts'
 
 // A misspelt field is refused: `allowedService` would otherwise make a key for everything.
@@ -106,24 +107,37 @@ export const MappingSchema = Type.Object(
   strict,
 )
 
+/** No check of the schema itself: it compiles another, most of the time of the first. */
+const OPTIONS = { allErrors: true, verbose: true, meta: false, validateSchema: false } as const
+
 /** A hostile body of 10,000 wrong ids is answered with these. */
 const ERRORS_MAX = 32
 
 export class BodyReader<Schema extends TSchema> {
-  readonly #validate: ValidateFunction
+  readonly #schema: Schema
+  /** Compiled at the first body: a start of the node waits for none of them. */
+  #compiled: ValidateFunction | undefined
 
   constructor(schema: Schema) {
-    this.#validate = new Ajv({ allErrors: true, verbose: true }).compile(schema)
+    this.#schema = schema
   }
 
   /** The parsed body; an empty one is {}. Throws 400 with every fault. */
   read(bytes: Uint8Array): Static<Schema> {
     const value = parse(bytes)
-    if (this.#validate(value)) return value as Static<Schema>
-    const faults = faultsOf((this.#validate.errors ?? []).slice(0, ERRORS_MAX), 'the body')
-    const detail = faults.map(({ reason }) => reason).join('; ')
+    this.#compiled ??= new Ajv(OPTIONS).compile(this.#schema)
+    const validate = this.#compiled
+    if (validate(value)) return value as Static<Schema>
+    const faults = faultsOf((validate.errors ?? []).slice(0, ERRORS_MAX), 'the body')
+    const detail = faults.map(sentenceOf).join('; ')
     throw new AppError('ERR_PARAMETER_INVALID', detail.slice(0, 1_000), faults)
   }
+}
+
+/** Reasons name a field by its last name alone; of a list, it is also told in which entry. */
+function sentenceOf({ path, reason }: Fault): string {
+  const end = path.lastIndexOf('.')
+  return end < 0 ? reason : `${path.slice(0, end)}: ${reason}`
 }
 
 function parse(bytes: Uint8Array): unknown {

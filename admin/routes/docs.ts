@@ -10,7 +10,12 @@ import type { CallHandler } from './call.ts'
 
 export const getDocs: CallHandler = ({ exchange }) => {
   const title = 'Switchyard administration'
-  const { html, headers } = docsPage({ title, keyName: 'Admin key', path: exchange.path })
+  const { html, headers } = docsPage({
+    title,
+    keyName: 'Admin key',
+    needsKey: true,
+    path: exchange.path,
+  })
   return { status: 200, body: html, contentType: 'text/html; charset=utf-8', headers }
 }
 

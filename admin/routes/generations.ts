@@ -9,6 +9,8 @@ import { isOtherDialect } from './dialect.ts'
 /** What a cache in between would have to look at, since two kinds of callers get two shapes. */
 const VARY = { Vary: 'Authorization, Accept' }
 
+const DETAIL_CHARS_MAX = 4_000
+
 /** Clients of the other dialect need an object, and are known by their Basic authentication. */
 export const listGenerations: CallHandler = ({ api, exchange, params }) => {
   const wanted = new URLSearchParams(exchange.query).get('shape')
@@ -51,7 +53,16 @@ export const importFromArchive: CallHandler = async ({ api, exchange, params, ac
   const generationId = query.get('generationId')
   if (filePath === '') throw new AppError('ERR_PARAMETER_INVALID', 'filePath is missing')
   const request = { serviceId, filePath, generationId, actor }
-  return done(await api.operations.importFromArchive(request))
+  const imported = await api.operations.importFromArchive(request).catch(withAllFaults)
+  return done(imported)
+}
+
+/** Whoever imports this way shows people the text of a failure and not its list of faults. */
+function withAllFaults(thrown: unknown): never {
+  if (!(thrown instanceof AppError) || thrown.faults.length < 2) throw thrown
+  const { code, faults, status } = thrown
+  const told = faults.map(({ path, reason }) => (path === '' ? reason : `${path}: ${reason}`))
+  throw new AppError(code, told.join('; ').slice(0, DETAIL_CHARS_MAX), faults, status)
 }
 
 export const deleteGeneration: CallHandler = async ({ api, params, actor }) => {

@@ -3,8 +3,9 @@
  * each; objects stay open, because adding a field is always compatible.
  */
 
-import { type TSchema, Type } from '@sinclair/typebox'
-import { ENDPOINT_TYPES } from '../../core/bundle/manifest.ts'
+import type { TSchema } from '@sinclair/typebox'
+import { ENDPOINT_TYPES } from '../../core/bundle/endpoint-types.ts'
+import { Type } from '../../core/bundle/schema-builder.ts'
 import {
   CreateAdminKeySchema,
   CreateAuthKeySchema,
@@ -84,6 +85,16 @@ const Settings = Type.Object({
 
 const Environments = Type.Array(Type.String(), { description: 'Names of Python environments.' })
 
+const CompiledModels = Type.Array(
+  Type.Object({
+    endpointId: Type.String(),
+    form: Type.String({ description: 'compiled, or original: as it is in the bundle.' }),
+    reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it is the original.' }),
+    bytes: Type.Integer({ description: 'Of the compiled form, on the disk.' }),
+  }),
+  { description: 'Which models have a compiled form; absent where the node makes none.' },
+)
+
 const Kept = Type.Array(
   Type.Object({
     serviceId: Type.Optional(Type.String()),
@@ -136,6 +147,9 @@ export const SCHEMAS = {
     mapping: Mapping,
     settings: Settings,
     pools: Type.Array(Pool),
+    cold: Type.Array(Type.String(), {
+      description: 'Generations that receive traffic and are loaded at their next request.',
+    }),
     imports: Type.Array(Import, { description: 'Under way.' }),
   }),
   GenerationSummary: Type.Object(generationFields),
@@ -143,12 +157,13 @@ export const SCHEMAS = {
     ...generationFields,
     endpoints: Type.Array(Endpoint),
     state: Type.String({
-      description: 'importing, imported, loading, warm, active, draining or failed',
+      description: 'importing, imported, cold, loading, warm, active, draining or failed',
     }),
     reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it failed.' }),
     sha256: Type.Optional(Type.String({ description: 'Of the content of the bundle.' })),
     bytes: Type.Optional(Type.Integer({ description: 'On disk.' })),
     sequence: Type.Optional(Type.Integer({ description: 'Order of import.' })),
+    compiled: Type.Optional(CompiledModels),
     report: Type.Optional(Type.Object({}, { description: 'What was measured at import.' })),
     pool: Type.Optional(Type.Union([Pool, Type.Null()])),
     phase: Type.Optional(Type.String({ description: 'Of an import under way.' })),
@@ -189,6 +204,7 @@ export const SCHEMAS = {
     services: Type.Array(Type.String()),
     generations: Type.Array(Type.Object({ serviceId: Type.String(), generationId: Type.String() })),
     environments: Environments,
+    compiled: Type.Array(Type.String(), { description: 'Names of compiled forms of models.' }),
     kept: Kept,
   }),
   CleanedEnvironments: Type.Object({
@@ -202,7 +218,16 @@ export const SCHEMAS = {
     ...seriesFields,
     serviceMetrics: Type.Record(
       Type.String(),
-      Type.Object({ requestCount: Type.Integer({ format: 'int64' }), ...seriesFields }),
+      Type.Object({
+        requestCount: Type.Integer({ format: 'int64' }),
+        ...seriesFields,
+        queryLog: Type.Optional(
+          Type.Object(
+            { written: Count, dropped: Count },
+            { description: 'Lines of the query log, where queries were to be logged.' },
+          ),
+        ),
+      }),
     ),
   }),
   HealthStatus: Type.Object({

@@ -10,7 +10,7 @@ import type { Logger } from '../../core/base/logger.ts'
 import type { DesiredState, ObservedState, StoppedEndpoint } from '../../core/channel/messages.ts'
 import { Circuit } from './circuit.ts'
 import { CrashWitness } from './crash-witness.ts'
-import { DeadlyLoads } from './deadly-loads.ts'
+import { DeadlyLoads, loadingIn } from './deadly-loads.ts'
 import type { Member } from './member.ts'
 import { OomKills } from './oom-kills.ts'
 import type { ServeExit } from './serve-process.ts'
@@ -32,6 +32,8 @@ export interface Verdict {
   readonly changes: boolean
   /** What ended one process after the other is left out: the next start may succeed. */
   readonly leavesOut: boolean
+  /** Whose models have crashed it, as far as can be told: they ran, or were being loaded. */
+  readonly suspects: readonly GenerationRef[]
 }
 
 export class Blame {
@@ -101,7 +103,10 @@ export class Blame {
       const reason = this.#loads.whyNot(out)
       this.#logger.error({ ...out, reason }, 'a generation is left out')
     }
-    return { hasCrashed, changes: stops || out !== null, leavesOut: out !== null }
+    const loading = loadingIn(observed)
+    const accused = running.length > 0 || loading === null ? running : [loading]
+    const suspects = hasCrashed && !isOom ? accused : []
+    return { hasCrashed, changes: stops || out !== null, leavesOut: out !== null, suspects }
   }
 
   /** An operator asks for another try; true when processes must hear of it. */

@@ -74,6 +74,7 @@ export class DeadlyLoads {
 
   /** What processes report, and of those that they were not told of why. */
   shown(observed: ObservedState, desired: DesiredState | null): ObservedState {
+    if (this.#reasons.size === 0) return observed
     const out = (desired?.generations ?? []).flatMap((one) => {
       const reason = this.whyNot(one)
       return reason === null ? [] : [failed(one, reason)]
@@ -107,7 +108,7 @@ export class DeadlyLoads {
  * that was dropped while it loaded goes on before them, and cannot be told from one that only
  * waited for its turn, so then it is nobody.
  */
-function loadingIn(last: ObservedState | null): ObservedGeneration | null {
+export function loadingIn(last: ObservedState | null): ObservedGeneration | null {
   const generations = last?.generations ?? []
   if (generations.some(({ state, loadMs }) => state === 'draining' && loadMs === null)) return null
   return generations.find(({ state }) => state === 'loading') ?? null

@@ -8,6 +8,7 @@
  */
 
 import { nowMs } from '../../core/base/clock.ts'
+import type { GenerationRef } from '../../core/base/ids.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { DesiredState, ObservedState, ServeConfig } from '../../core/channel/messages.ts'
 import { LIMITS } from '../../core/config/limits.ts'
@@ -22,6 +23,7 @@ import type {
 import { Blame, type BlameOptions } from './blame.ts'
 import { type Desired, Member } from './member.ts'
 import { merged } from './merge.ts'
+import { QuotaLeases } from './quota-leases.ts'
 import { isSettled, lostLoad, type Report, warmth, whyKeep } from './readiness.ts'
 import { Rollout } from './rollout.ts'
 import type { Launch, ServeExit } from './serve-process.ts'
@@ -49,6 +51,8 @@ export interface FleetOptions {
   readonly witnessPath: BlameOptions['witnessPath']
   readonly oomKills?: BlameOptions['oomKills']
   readonly tcpMigrateReq: boolean | null
+  /** A process has crashed while it ran or loaded models of these generations. */
+  readonly onCrash?: (suspects: readonly GenerationRef[]) => void
   readonly logger: Logger
 }
 
@@ -73,6 +77,7 @@ export class Fleet implements Serving, SlotHost {
   readonly #waits = new Waits<Ended | null>()
   readonly #blame: Blame
   readonly #rollout: Rollout
+  readonly #leases: QuotaLeases
   readonly #replacements = new Map<ReplaceReason, number>()
   readonly #residentBytesOf: (pid: number) => number | null
   #desired: DesiredState | null = null
@@ -91,6 +96,7 @@ export class Fleet implements Serving, SlotHost {
     this.#blame = new Blame({ oomKills: readOomKills, ...options })
     const { processes } = options.config
     this.#slots = Array.from({ length: processes }, () => new Slot(this, options.memoryBytesMax))
+    this.#leases = new QuotaLeases(processes, () => this.#all().filter(({ counts }) => counts))
     this.#rollout = new Rollout(this.#slots, options.logger)
   }
 
@@ -208,7 +214,7 @@ export class Fleet implements Serving, SlotHost {
     return new Member({
       number: this.#members,
       launch,
-      config: { ...config, port: this.#port, witnessFile },
+      config: { ...config, port: this.#port, witnessFile, place: this.#slots.indexOf(slot) },
       host: {
         desired: () => this.#message(),
         onObserved: (member) => this.#observed(member),
@@ -219,6 +225,8 @@ export class Fleet implements Serving, SlotHost {
         },
         onListenFailed: (member, reason) => slot.onListenFailed(member, this.#whyNot(reason)),
         onRetired: (member) => slot.onRetired(member),
+        onQuotaAsk: (member, ask) => this.#leases.ask(member, ask),
+        onQuotaGave: (member, gave) => this.#leases.gave(member, gave),
         onCounted: ({ number, hasEnded }, delta) => {
           metrics.add(delta, number)
           // The last counts may come after the end; what is open now is nothing, though.
@@ -275,7 +283,7 @@ export class Fleet implements Serving, SlotHost {
 
   #message(): Desired | null {
     const state = this.#allowed()
-    return state && { kind: 'desired', state, stopped: this.#blame.stopped() }
+    return state && { state, stopped: this.#blame.stopped() }
   }
 
   #sendDesired(): void {
@@ -328,7 +336,8 @@ export class Fleet implements Serving, SlotHost {
     const { number, state, isKilled } = member
     this.#options.metrics.disconnected(number)
     if (state !== 'retiring') this.#lastExit = exit.how
-    const { hasCrashed, changes, leavesOut } = this.#blame.ended(member, exit)
+    const { hasCrashed, changes, leavesOut, suspects } = this.#blame.ended(member, exit)
+    if (suspects.length > 0) this.#options.onCrash?.(suspects)
     if (leavesOut) for (const one of this.#slots) one.forgiveStarts()
     if (changes) this.#sendDesired()
     slot.onEnded(member, exit, hasCrashed)

@@ -9,10 +9,15 @@ import { refKey } from '../../core/base/ids.ts'
 import type {
   DesiredState,
   ObservedState,
+  QuotaAsk,
+  QuotaGave,
+  QuotaGive,
+  QuotaGrant,
   ServeConfig,
+  StoppedEndpoint,
   ToControl,
-  ToServe,
 } from '../../core/channel/messages.ts'
+import { StateSent } from '../../core/channel/wire-state.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import type { MetricsDelta } from '../../core/metrics/delta.ts'
 import type { ServingProcess } from '../contracts.ts'
@@ -30,7 +35,12 @@ const RETIRED_WAIT_MS = 2_000
 /** After the time to drain, the time to close what is left and end. */
 const END_GRACE_MS = 2_000
 
-export type Desired = Extract<ToServe, { kind: 'desired' }>
+/** In full: each process is sent what it does not know yet. */
+export interface Desired {
+  readonly state: DesiredState
+  readonly stopped: readonly StoppedEndpoint[]
+}
+
 export type Listening = Extract<ToControl, { kind: 'listening' }>
 
 export interface MemberHost {
@@ -40,6 +50,8 @@ export interface MemberHost {
   onListening(member: Member, message: Listening): void
   onListenFailed(member: Member, reason: string): void
   onRetired(member: Member): void
+  onQuotaAsk(member: Member, ask: QuotaAsk): void
+  onQuotaGave(member: Member, gave: QuotaGave): void
   onCounted(member: Member, delta: MetricsDelta): void
   onEnded(member: Member, exit: ServeExit): void
 }
@@ -54,6 +66,7 @@ export interface MemberOptions {
 
 export class Member {
   readonly number: number
+  readonly place: number
   readonly startedOn = wallMs()
   readonly startedMs = nowMs()
   readonly witnessFile: string | null
@@ -72,6 +85,7 @@ export class Member {
   readonly #drainMs: number
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #collections = new Map<number, () => void>()
+  readonly #sent = new StateSent()
   readonly #hangsSeen = new Map<string, number>()
   #lastCollection = 0
   #unanswered = 0
@@ -82,6 +96,7 @@ export class Member {
 
   constructor({ number, launch, config, host }: MemberOptions) {
     this.number = number
+    this.place = config.place
     this.witnessFile = config.witnessFile
     this.#drainMs = config.drainMs
     this.#host = host
@@ -121,11 +136,19 @@ export class Member {
 
   desire(message: Desired): void {
     if (this.observed !== null) this.observed = without(this.observed, message.state)
-    if (this.#isDesiredSent) this.#handle.channel.send(message)
+    if (this.#isDesiredSent) this.#send(message)
   }
 
   hasApplied(state: DesiredState | null): boolean {
     return state === null || (this.observed?.revision ?? 0) >= state.revision
+  }
+
+  give(give: QuotaGive): void {
+    this.#handle.channel.send({ kind: 'quotaGive', give })
+  }
+
+  grant(grant: QuotaGrant): void {
+    this.#handle.channel.send({ kind: 'quotaGrant', grant })
   }
 
   listen(): void {
@@ -214,7 +237,11 @@ export class Member {
   #beginDesired(): void {
     this.#isDesiredSent = true
     const message = this.#host.desired()
-    if (message !== null) this.#handle.channel.send(message)
+    if (message !== null) this.#send(message)
+  }
+
+  #send({ state, stopped }: Desired): void {
+    this.#handle.channel.send({ kind: 'desired', state: this.#sent.shorten(state), stopped })
   }
 
   #receive(message: ToControl): void {
@@ -230,6 +257,12 @@ export class Member {
         return
       case 'drained':
         this.#host.onCounted(this, message.delta)
+        return
+      case 'quotaAsk':
+        this.#host.onQuotaAsk(this, message.ask)
+        return
+      case 'quotaGave':
+        this.#host.onQuotaGave(this, message.gave)
         return
       case 'listening':
         this.server = message.server

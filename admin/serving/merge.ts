@@ -22,6 +22,7 @@ const BY_WEIGHT: readonly GenerationState[] = [
   'failed',
   'loading',
   'draining',
+  'cold',
   'warm',
   'active',
   'closed',
@@ -40,11 +41,14 @@ export function merged(reports: readonly Report[]): ObservedState | null {
       groups.set(refKey(one), [...(groups.get(refKey(one)) ?? []), { one, leaves }])
     }
   }
-  const staying = known.filter(({ leaves }) => !leaves).length
+  const staying = known.filter(({ leaves }) => !leaves)
+  const newest = Math.max(...staying.map(({ observed }) => observed?.revision ?? 0))
+  const haveAll = staying.every(({ observed }) => observed?.revision === newest)
+  const others = { staying: staying.length, missing: haveAll ? 'cold' : 'loading' } as const
   return {
     revision: Math.min(...states.map(({ revision }) => revision)),
     connections: sum(states.map(({ connections }) => connections)),
-    generations: [...groups.values()].flatMap((parts) => mergedGeneration(parts, staying)),
+    generations: [...groups.values()].flatMap((parts) => mergedGeneration(parts, others)),
   }
 }
 
@@ -53,7 +57,17 @@ interface Part {
   readonly leaves: boolean
 }
 
-function mergedGeneration(parts: readonly Part[], staying: number): ObservedGeneration[] {
+interface Others {
+  /** Processes that stay. */
+  readonly staying: number
+  /** What a generation is in those of them that do not report it. */
+  readonly missing: GenerationState
+}
+
+function mergedGeneration(
+  parts: readonly Part[],
+  { staying, missing }: Others,
+): ObservedGeneration[] {
   const stay = parts.filter(({ leaves }) => !leaves).map(({ one }) => one)
   // A failure of one that leaves shows only when nobody stays.
   const judged = parts.filter(({ one, leaves }) => !leaves || staying === 0 || !isFailed(one))
@@ -65,7 +79,7 @@ function mergedGeneration(parts: readonly Part[], staying: number): ObservedGene
   return [
     {
       ...first,
-      state: isMissing ? 'loading' : first.state,
+      state: isMissing ? missing : first.state,
       threads: sum(counted.map(({ threads }) => threads)),
       threadsLost: sum(counted.map(({ threadsLost }) => threadsLost)),
       loadMs: longest(all.map(({ loadMs }) => loadMs)),

@@ -38,10 +38,15 @@ export function isSettled(
   scope: 'mapped' | 'all',
 ): boolean {
   if (observed === null || observed.revision < desired.revision) return false
-  const waitedFor = scope === 'all' ? desired.generations : mappedIn(desired)
-  return waitedFor.every(({ serviceId, generationId }) =>
-    isDecided(findIn(observed, serviceId, generationId)?.state ?? 'loading'),
-  )
+  const states = new Map(observed.generations.map((one) => [refKey(one), one.state]))
+  const mapped = scope === 'all' ? null : new Set(mappedIn(desired).map(refKey))
+  return desired.generations.every((one) => {
+    const key = refKey(one)
+    if (mapped?.has(key) === false) return true
+    // What a report leaves out is cold: it answers, and is loaded when somebody asks.
+    const state = states.get(key) ?? 'cold'
+    return isDecided(state) || (state === 'cold' && one.hold !== undefined)
+  })
 }
 
 /** What receives traffic. */

@@ -35,10 +35,22 @@ export interface ServeHandle {
 
 export type Launch = (config: ServeConfig) => ServeHandle
 
+/**
+ * glibc learns from what is freed how large a block must be to go back to the system at once, up to
+ * 32 MiB. Loading a model frees blocks as large as its matrices, which then stay with each thread.
+ * So the size is fixed: large enough that runs of image models do not ask for new pages each time.
+ */
+export const ALLOCATOR = {
+  MALLOC_MMAP_THRESHOLD_: '16777216',
+  MALLOC_TRIM_THRESHOLD_: '33554432',
+} as const
+
 export interface ForkOptions {
   /** Absolute path of the program's entry. */
   readonly entry: string
   readonly execArgv: readonly string[]
+  /** Of control; wins over ALLOCATOR. */
+  readonly env: Readonly<Record<string, string | undefined>>
 }
 
 export function forkServe(options: ForkOptions): Launch {
@@ -56,10 +68,11 @@ export function forkServe(options: ForkOptions): Launch {
  * Its output joins the log on stderr: control's stdout carries the ready line only. Of a system
  * without memory for one more process Node throws, of other shortages it tells by an event.
  */
-function forked({ entry, execArgv }: ForkOptions): ChildProcess | string {
+function forked({ entry, execArgv, env }: ForkOptions): ChildProcess | string {
   try {
     return fork(entry, ['--role=serve'], {
       execArgv: [...execArgv],
+      env: { ...ALLOCATOR, ...env },
       serialization: 'advanced',
       stdio: ['ignore', 2, 2, 'ipc'],
     })

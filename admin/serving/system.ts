@@ -2,6 +2,8 @@
 
 import { readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
+import type { Capacity } from '../../core/channel/messages.ts'
+import { LIMITS } from '../../core/config/limits.ts'
 
 /** A node's processes may take this share together, the rest is for the system and its cache. */
 const MEMORY_SHARE = 0.75
@@ -17,6 +19,39 @@ export function memoryBytesOfEach(processes: number): number {
   // 0 or more than there is: no limit.
   const container = process.constrainedMemory() || Number.POSITIVE_INFINITY
   return Math.floor((Math.min(totalmem(), container) * MEMORY_SHARE) / processes)
+}
+
+/** Of what a serving process may take; the rest is for requests, and for the process itself. */
+const GENERATIONS_SHARE = 0.9
+
+export interface MemorySettings {
+  readonly processes: number
+  readonly serveMemoryBytes: number | null
+  readonly maxLoadedGenerations: number | null
+  readonly memoryBudgetBytes: number | null
+}
+
+/** Of the same, for answers whose readers are slow. */
+const UNREAD_SHARE = 1 / 8
+
+/** Of each serving process. */
+export function unreadBytesOf(
+  settings: Pick<MemorySettings, 'processes' | 'serveMemoryBytes'> & {
+    readonly unreadBytesMax: number | null
+  },
+): number {
+  if (settings.unreadBytesMax !== null) return settings.unreadBytesMax
+  const each = settings.serveMemoryBytes ?? memoryBytesOfEach(settings.processes)
+  return Math.max(LIMITS.unreadBytesMin, Math.floor(each * UNREAD_SHARE))
+}
+
+/** Of each serving process. */
+export function capacityOf(settings: MemorySettings): Capacity {
+  const { processes, serveMemoryBytes, memoryBudgetBytes } = settings
+  const each = serveMemoryBytes ?? memoryBytesOfEach(processes)
+  const bytes =
+    memoryBudgetBytes === null ? each * GENERATIONS_SHARE : memoryBudgetBytes / processes
+  return { generationsMax: settings.maxLoadedGenerations, bytesMax: Math.floor(bytes) }
 }
 
 /** Whether the kernel hands connections that are being made to another listener of the port. */

@@ -20,13 +20,15 @@ export type Pace = () => Promise<void>
 
 const AT_FULL_SPEED: Pace = async () => {}
 
+/** What their record says of them. */
+type Recorded = Pick<GenerationRecord, 'plan' | 'report' | 'written' | 'sha256' | 'bytes'>
+
 /** What is wrong with them as far as the file system can tell without reading them, or null. */
-export async function sizeFault(
-  directory: string,
-  record: GenerationRecord,
-): Promise<string | null> {
+export async function sizeFault(directory: string, record: Recorded): Promise<string | null> {
+  // Read now: the generation may be deleted meanwhile.
+  const { plan: whole } = record
   if (!(await exists(directory))) return 'its directory is missing on disk'
-  for (const plan of record.plan.endpoints) {
+  for (const plan of whole.endpoints) {
     if (plan.type !== 'STD_PREDICTION') continue
     const { model } = plan.prediction
     if (!(await exists(join(directory, model)))) return `the model ${model} is missing on disk`
@@ -48,9 +50,10 @@ function unreadable(error: unknown): string {
 /** Reads all of it; what is wrong, or null. A file that cannot be read is a fault too. */
 export async function contentFault(
   directory: string,
-  record: GenerationRecord,
+  { plan, report, written = [], sha256, bytes }: GenerationRecord,
   pace: Pace = AT_FULL_SPEED,
 ): Promise<string | null> {
+  const record = { plan, report, written, sha256, bytes }
   const fault = await sizeFault(directory, record)
   if (fault !== null) return fault
   try {
@@ -71,7 +74,7 @@ export async function contentFiles(
 }
 
 /** What is wrong with files of these names and hashes, or null. */
-export function filesFault(files: readonly ContentFile[], record: GenerationRecord): string | null {
+export function filesFault(files: readonly ContentFile[], record: Recorded): string | null {
   const written = new Map((record.written ?? []).map((file) => [file.path, file]))
   const derived = writtenModels(record)
   const changed = files.find(({ path, sha256 }) => sha256 !== (written.get(path)?.sha256 ?? sha256))

@@ -16,6 +16,7 @@ export const FORMAT_WITHOUT_TOTALS = 1
 export const META = 'meta/'
 export const FORMAT_KEY = 'meta/format'
 export const TOTALS_KEY = 'meta/totals'
+export const GENERATION = 'generation/'
 export const JOURNAL = 'journal/'
 /** '0' follows '/': the end of all keys that start with "journal/". */
 export const JOURNAL_END = 'journal0'
@@ -42,7 +43,7 @@ export function sealedEntry(entry: JournalEntry): Sealed {
 export function keyOf(item: StateRecord): string {
   const { kind, record } = item
   return kind === 'generation'
-    ? `generation/${record.serviceId}/${record.id}`
+    ? `${GENERATION}${record.serviceId}/${record.id}`
     : `${kind}/${record.id}`
 }
 

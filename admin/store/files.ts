@@ -2,6 +2,7 @@
 
 import { appendFile, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { failpoint } from '../../core/base/failpoints.ts'
 
 /**
  * Makes a file's bytes durable, or a directory's entries: a rename survives the loss of power only
@@ -43,15 +44,19 @@ export async function mkdirDurably(path: string): Promise<void> {
     // Somebody else has made it meanwhile; what is there and is no directory fails later, by name.
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
   })
+  await failpoint('folder.made')
   await syncPath(parent)
 }
 
 /** Moves a finished directory to its place, so that after a crash it is there whole or not. */
 export async function moveDurably(from: string, to: string): Promise<void> {
   await mkdirDurably(dirname(to))
+  await failpoint('move.ready')
   await rename(from, to)
+  await failpoint('move.renamed')
   await syncPath(dirname(to))
   await syncPath(dirname(from))
+  await failpoint('move.flushed')
 }
 
 export async function exists(path: string): Promise<boolean> {
@@ -64,6 +69,7 @@ export async function exists(path: string): Promise<boolean> {
 /** Adds to a file that only the owner can read. */
 export async function appendDurably(path: string, text: string): Promise<void> {
   await appendFile(path, text, { mode: 0o600, flush: true })
+  await failpoint('append.written')
   await syncPath(dirname(path))
 }
 
@@ -72,10 +78,12 @@ export async function writeDurably(path: string, text: string): Promise<void> {
   const unfinished = `${path}.new`
   try {
     await writeFile(unfinished, text, { mode: 0o600, flush: true })
+    await failpoint('write.unnamed')
     await rename(unfinished, path)
   } catch (error) {
     await rm(unfinished, { force: true })
     throw error
   }
+  await failpoint('write.named')
   await syncPath(dirname(path))
 }

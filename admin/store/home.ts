@@ -9,6 +9,7 @@ import { chmod, rename, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { assert } from '../../core/base/assert.ts'
 import { AppError } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { isGenerationId, isServiceId } from '../../core/base/ids.ts'
 import { mkdirDurably, moveDurably } from './files.ts'
 import { type HomeLock, lockHome } from './lock.ts'
@@ -20,6 +21,8 @@ export class Home {
   readonly staging: string
   /** Of Python; made by whoever makes the first. */
   readonly environments: string
+  /** Compiled forms of models, a cache; made by whoever makes the first. */
+  readonly compiled: string
   /** Queries that services log, one folder each. */
   readonly queryLog: string
   readonly #lock: HomeLock
@@ -30,6 +33,7 @@ export class Home {
     this.generations = join(root, 'generations')
     this.staging = join(root, 'staging')
     this.environments = join(root, 'environments')
+    this.compiled = join(root, 'compiled')
     this.queryLog = join(root, 'query-log')
     this.#lock = lock
   }
@@ -42,6 +46,7 @@ export class Home {
     await mkdirDurably(root)
     const home = new Home(root, await lockHome(root))
     try {
+      await failpoint('home.locked')
       await home.#makeFolders()
     } catch (error) {
       await home.close()
@@ -74,7 +79,9 @@ export class Home {
       () => aside,
       () => path,
     )
+    await failpoint('discard.aside')
     await rm(moved, { recursive: true, force: true })
+    await failpoint('discard.gone')
   }
 
   /** Keeps what nobody knows, out of the way of what is known; returns where. */

@@ -4,6 +4,7 @@
  */
 
 import { open, type RootDatabase } from 'lmdb'
+import { failpoint } from '../../core/base/failpoints.ts'
 
 export type StoreEnv = RootDatabase<string, string>
 
@@ -29,12 +30,15 @@ export async function commitDurably(
   puts: readonly { readonly key: string; readonly text: string }[],
   removes: readonly string[],
 ): Promise<void> {
+  await failpoint('commit.begin')
   await env.childTransaction(() => {
     for (const { key, text } of puts) ignored(env.put(key, text))
     for (const key of removes) ignored(env.remove(key))
   })
+  await failpoint('commit.visible')
   // The promise above means visible, this one means durable.
   await env.flushed
+  await failpoint('commit.durable')
 }
 
 /** When a commit fails each write in it rejects too, and the commit has told it already. */

@@ -6,14 +6,17 @@
  */
 
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { SerialQueue } from '../serial.ts'
 import {
   FORMAT,
   FORMAT_KEY,
   FORMAT_WITHOUT_TOTALS,
+  GENERATION,
   JOURNAL,
   JOURNAL_END,
   journalKey,
@@ -26,13 +29,14 @@ import {
   sealedRecord,
   TOTALS_KEY,
 } from './entries.ts'
-import { canonicalJson, unseal } from './envelope.ts'
+import { canonicalJson, jsonOf, unseal } from './envelope.ts'
 import { appendDurably } from './files.ts'
 import { commitDurably, openEnv, type StoreEnv } from './lmdb-env.ts'
 import { type Change, COPY_JOURNAL_MAX, Mirror, type Snapshot } from './mirror.ts'
-import type { JournalEntry, StateRecord } from './records.ts'
+import type { GenerationRecord, JournalEntry, StateRecord } from './records.ts'
 import { Reserve, reserveOf } from './reserve.ts'
 import type { StateChange, StateStore } from './state-store.ts'
+import { ThinGeneration } from './thin-generation.ts'
 import { Tally, type Totals, totalsOf } from './totals.ts'
 
 /**
@@ -42,6 +46,9 @@ import { Tally, type Totals, totalsOf } from './totals.ts'
 export const FREE_BYTES_MIN = 8 * 1024 * 1024
 /** Trimmed once this share of it is too much, so that it happens seldom. */
 const TRIM_SHARE = 0.01
+/** So that others have their turn between. */
+const PACK_EVERY_MS = 10
+const BLOCKS_AT_ONCE = 4
 
 /** Told of every write: whoever keeps a copy of the state. */
 export interface WriteWatcher {
@@ -92,12 +99,38 @@ export class LmdbStore implements StateStore {
   }
 
   async load(): Promise<StateRecord[]> {
+    // What is given is read from the mirror later: after a failure it may know less.
+    if (this.#hasFailed) this.#fillMirror()
     const records: StateRecord[] = []
     for (const { key, value } of this.#env.getRange({})) {
       if (key.startsWith(JOURNAL) || key.startsWith(META)) continue
-      records.push(recordOf(key, unseal(key, value)))
+      const item = recordOf(key, unseal(key, value))
+      records.push(item.kind === 'generation' ? { ...item, record: this.thin(item.record) } : item)
     }
     return records
+  }
+
+  thin(record: GenerationRecord): GenerationRecord {
+    const key = keyOf({ kind: 'generation', record })
+    return new ThinGeneration(record, () => this.#stored(key))
+  }
+
+  /** Whoever held its record when it was removed cannot be told more of it. */
+  #stored(key: string): GenerationRecord {
+    const text = this.#mirror.get(key)
+    const item = text === undefined ? null : recordOf(key, JSON.parse(jsonOf(text)))
+    if (item?.kind === 'generation') return item.record
+    throw new AppError('ERR_GENERATION_UNKNOWN', key.slice(GENERATION.length))
+  }
+
+  /** Puts what is stored into less memory, little by little; settles when that is done. */
+  async pack(): Promise<void> {
+    while (!this.#closed && this.#packSome()) await sleep(PACK_EVERY_MS, null, { ref: false })
+  }
+
+  #packSome(): boolean {
+    for (let i = 0; i < BLOCKS_AT_ONCE; i += 1) if (!this.#mirror.pack()) return false
+    return true
   }
 
   commit(change: StateChange): Promise<JournalEntry> {
@@ -129,6 +162,10 @@ export class LmdbStore implements StateStore {
   /** The state as it was last made durable. */
   snapshot(): Snapshot {
     return this.#mirror.snapshot()
+  }
+
+  get isUncertain(): boolean {
+    return this.#hasFailed
   }
 
   get totals(): Totals {
@@ -240,6 +277,7 @@ export class LmdbStore implements StateStore {
     if (old.length === 0) return
     const lines = old.map(({ key, text }) => `${canonicalJson(unseal(key, text))}\n`)
     await appendDurably(join(this.#directory, 'journal.jsonl'), lines.join(''))
+    await failpoint('trim.exported')
     await this.#write({ puts: [], removes: old })
   }
 }

@@ -5,9 +5,10 @@
  * another program after a crash does not lock the directory for ever.
  */
 
-import { readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
+import { readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 
 export interface HomeLock {
   release(): Promise<void>
@@ -27,6 +28,7 @@ export async function lockHome(home: string): Promise<HomeLock> {
     await removeStale(path)
     if (!(await claimed(text, path))) throw locked(home, null)
   }
+  await removeLeft(home)
   return { release: () => rm(path, { force: true }) }
 }
 
@@ -57,6 +59,7 @@ async function removeStale(path: string): Promise<void> {
   if (holder !== null && (await isAlive(holder))) throw locked(path, holder)
   const aside = `${path}.stale.${process.pid}`
   await rename(path, aside).catch(() => {})
+  await failpoint('lock.aside')
   const taken = await readlink(aside).catch(() => text)
   // Whatever it is: no node makes a directory of this name, so it holds nothing of ours.
   await rm(aside, { recursive: true, force: true })
@@ -64,6 +67,15 @@ async function removeStale(path: string): Promise<void> {
   // In between somebody else had cleaned up and locked: what we took is their fresh lock.
   await symlink(taken, path).catch(() => {})
   throw locked(path, holderOf(taken))
+}
+
+/** Of a process that was killed in removeStale(); one that lives may have to put it back. */
+async function removeLeft(home: string): Promise<void> {
+  for (const name of await readdir(home)) {
+    const pid = Number(/^lock\.stale\.(\d+)$/.exec(name)?.[1] ?? 0)
+    if (pid === 0 || (await isAlive({ pid, start: '' }))) continue
+    await rm(join(home, name), { recursive: true, force: true })
+  }
 }
 
 /** '' of anything that is no such link: it locks nothing. */

@@ -1,11 +1,13 @@
 /**
- * The sealed texts of all records and of the newest journal entries, in memory.
+ * The sealed texts of all records and of the newest journal entries, in memory; those of
+ * generations, which never change, are packed.
  *
  * Copies are made from here: at one moment in time without holding a transaction, without asking
  * the event loop for more than a list of keys, and without passing on a page that went bad since.
  */
 
-import { JOURNAL, type Sealed } from './entries.ts'
+import { GENERATION, JOURNAL, type Sealed } from './entries.ts'
+import { PackedTexts } from './packed-texts.ts'
 import { EMPTY_TOTALS, Tally, type Totals } from './totals.ts'
 
 /** How much of the journal a copy of the state holds. */
@@ -15,13 +17,13 @@ export const COPY_JOURNAL_MAX = 1_000
 export interface Snapshot {
   readonly totals: Totals
   /** Sorted by key. */
-  readonly records: readonly Sealed[]
+  readonly records: Iterable<Sealed>
   /** The newest entries, oldest first. */
   readonly journal: readonly Sealed[]
 }
 
 export class Mirror {
-  readonly #records = new Map<string, string>()
+  readonly #records = new PackedTexts((key) => key.startsWith(GENERATION))
   #journal: Sealed[] = []
   #totals: Totals = EMPTY_TOTALS
 
@@ -35,6 +37,15 @@ export class Mirror {
     for (const { key, text } of records) this.#records.set(key, text)
     this.#journal = [...journal]
     this.#totals = totals
+  }
+
+  get(key: string): string | undefined {
+    return this.#records.get(key)
+  }
+
+  /** See PackedTexts. */
+  pack(): boolean {
+    return this.#records.pack()
   }
 
   /** What is stored under these keys; keys without a record are left out. */
@@ -68,11 +79,11 @@ export class Mirror {
     // Cut seldom: moving a thousand places for every change would be for nothing.
     if (surplus >= COPY_JOURNAL_MAX) this.#journal.splice(0, surplus)
     this.#totals = totals
+    this.#records.pack()
   }
 
   snapshot(): Snapshot {
-    const records = [...this.#records].map(([key, text]) => ({ key, text }))
-    records.sort((a, b) => (a.key < b.key ? -1 : 1))
+    const records = this.#records.snapshot()
     return { totals: this.#totals, records, journal: this.#journal.slice(-COPY_JOURNAL_MAX) }
   }
 }

@@ -8,6 +8,7 @@ import { constants } from 'node:fs'
 import { access, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { Home } from './home.ts'
 import { LmdbStore } from './lmdb-store.ts'
@@ -83,7 +84,9 @@ async function opened(
   store.watch(copies)
   const close = async (): Promise<void> => {
     await copies.close()
+    await failpoint('close.copied')
     await store.close()
+    await failpoint('close.stored')
     await starts.end()
   }
   const isRebuilt = decision.kind === 'rebuild'

@@ -7,6 +7,7 @@ import { copyFile, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { wallMs } from '../../core/base/clock.ts'
 import { AppError } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import type { Building } from './build.ts'
 import { exists, syncPath, syncTree } from './files.ts'
@@ -87,11 +88,14 @@ export async function built(
 /** Moving data.mdb is the commit point of everything that makes a store anew. */
 export async function moveIn(home: Home, staged: string): Promise<void> {
   await syncTree(staged)
+  await failpoint('state.staged')
   await rm(join(home.state, 'lock.mdb'), { force: true })
   for (const name of ['journal.jsonl', 'data.mdb']) {
     if (await exists(join(staged, name))) await rename(join(staged, name), join(home.state, name))
   }
+  await failpoint('state.named')
   await syncPath(home.state)
+  await failpoint('state.flushed')
   await rm(staged, { recursive: true, force: true })
 }
 
@@ -104,7 +108,9 @@ async function setAside(home: Home, staged: string): Promise<string | null> {
   const exported = join(home.state, 'journal.jsonl')
   if (await exists(exported)) await copyFile(exported, join(staged, 'journal.jsonl'))
   await rename(home.state, aside)
+  await failpoint('rebuild.aside')
   await mkdir(home.state, { mode: 0o700 })
+  await failpoint('rebuild.emptied')
   await syncPath(home.root)
   return aside
 }

@@ -1,7 +1,7 @@
 /** What the node remembers, record by record; types only. Secrets are there as digests only. */
 
 import type { ContentFile } from '../../core/bundle/content.ts'
-import type { EndpointType } from '../../core/bundle/manifest.ts'
+import type { EndpointType } from '../../core/bundle/endpoint-types.ts'
 import type { ForgeReport, GenerationPlan } from '../../core/bundle/plan.ts'
 import type {
   CorsPolicy,
@@ -16,6 +16,8 @@ export interface ServiceRecord {
   /** Which generations receive traffic; empty: none is active. */
   readonly mapping: readonly MappingEntry[]
   readonly createdOn: number
+  /** When it was last called, coarsely; absent: never, or by an older version. */
+  readonly lastUse?: number
   /** What an operator has set for the service, whatever generation answers; absent: defaults. */
   readonly queryLog?: QueryLogPolicy
   readonly cors?: CorsPolicy

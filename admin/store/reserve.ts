@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { freeBytes } from './store-files.ts'
 
 /** Many times what one change writes. */
@@ -38,6 +39,7 @@ export class Reserve {
       const present = await stat(this.#path).catch(() => null)
       // Noise, because a file system may store zeros without taking room for them.
       if (present?.size !== BYTES) await writeFile(this.#path, randomBytes(BYTES), { mode: 0o600 })
+      await failpoint('reserve.written')
       this.#isKept = true
     } catch {
       // The disk filled in this very moment; a later change tries again.

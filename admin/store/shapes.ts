@@ -64,6 +64,7 @@ const commonPlan = shape({
   timeoutMs: number,
   queue: shape({ maxRequests: number, maxBytes: number }),
   worstBatchMs: number,
+  cost: optional(shape({ fixedUs: number, perRowUs: number })),
   warmUp: list(text),
   enrich: optional(shape({ steps, dump: flag })),
   explanations: optional(
@@ -115,6 +116,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
     enabled: flag,
     mapping: list(shape({ generationId, proba: number })),
     createdOn: number,
+    lastUse: optional(number),
     queryLog: optional(shape({ mode: text, share: number })),
     cors: optional(shape({ origins: list(text) })),
   }),

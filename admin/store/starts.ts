@@ -8,6 +8,7 @@
 
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { failpoint } from '../../core/base/failpoints.ts'
 import { isObject } from '../../core/base/json.ts'
 
 const SURVIVED_MS = 120_000
@@ -53,6 +54,7 @@ export class Starts {
     }
     this.#mark = mark
     await writeFile(this.#path, JSON.stringify(mark), { mode: 0o600 }).catch(() => {})
+    await failpoint('start.counted')
     this.#timer = setTimeout(() => void this.end(), SURVIVED_MS)
     this.#timer.unref()
   }

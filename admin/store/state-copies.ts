@@ -10,6 +10,7 @@ import { chmod, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/prom
 import { join } from 'node:path'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
+import { failpoint } from '../../core/base/failpoints.ts'
 import type { Logger } from '../../core/base/logger.ts'
 import { SerialQueue } from '../serial.ts'
 import { syncPath } from './files.ts'
@@ -92,6 +93,7 @@ export class StateCopies implements WriteWatcher {
     if (!this.#isMarked) return
     this.#isMarked = false
     await rm(this.#mark, { force: true }).catch(() => {})
+    await failpoint('copy.unmarked')
   }
 
   changed(): void {
@@ -128,6 +130,7 @@ export class StateCopies implements WriteWatcher {
       await makeFolder(this.#folder)
       await writeCopy(this.#folder, snapshot, savedOn)
       await this.#prune(copyName(snapshot.totals.seq))
+      await failpoint('copy.pruned')
       await this.#markCurrent()
       this.#succeeded()
     } catch (error) {
@@ -142,6 +145,7 @@ export class StateCopies implements WriteWatcher {
     // Waited for by the next change, which removes it.
     this.#marking = writeFile(this.#mark, '', { mode: 0o600 }).catch(() => {})
     await this.#marking
+    await failpoint('copy.marked')
   }
 
   #succeeded(): void {
@@ -198,11 +202,13 @@ async function writeCopy(folder: string, snapshot: Snapshot, savedOn: number): P
     } finally {
       await file.close()
     }
+    await failpoint('copy.flushed')
     await rename(unfinished, path)
   } catch (error) {
     await rm(unfinished, { force: true })
     throw error
   }
+  await failpoint('copy.named')
   await syncPath(folder)
   return path
 }

@@ -80,8 +80,10 @@ function* bodyTexts({ totals, records, journal }: Snapshot, savedOn: number): Ge
   yield `{"format":${FORMAT},"journal":[`
   for (const [i, { text }] of journal.entries()) yield `${i === 0 ? '' : ','}${jsonOf(text)}`
   yield '],"records":{'
-  for (const [i, { key, text }] of records.entries()) {
-    yield `${i === 0 ? '' : ','}${JSON.stringify(key)}:${jsonOf(text)}`
+  let comma = ''
+  for (const { key, text } of records) {
+    yield `${comma}${JSON.stringify(key)}:${jsonOf(text)}`
+    comma = ','
   }
   yield `},"savedOn":${savedOn},"seq":${totals.seq},"writes":${totals.writes}}`
 }

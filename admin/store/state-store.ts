@@ -5,7 +5,7 @@
  * the state is local. A change that resolved survives the loss of power.
  */
 
-import type { JournalEntry, StateRecord } from './records.ts'
+import type { GenerationRecord, JournalEntry, StateRecord } from './records.ts'
 
 export interface StateChange {
   readonly actor: string
@@ -18,13 +18,17 @@ export interface StateChange {
 }
 
 export interface StateStore {
-  /** Every record, each checked against its checksum. */
+  /** Every record, each checked against its checksum; generations as `thin` gives them. */
   load(): Promise<StateRecord[]>
+  /** One that is stored, in little memory: its plan and report are read when somebody asks. */
+  thin(record: GenerationRecord): GenerationRecord
   /** Applies all or nothing, together with its journal entry; resolves when durable. */
   commit(change: StateChange): Promise<JournalEntry>
   /** Replaces records without a journal entry: for what is no decision of anybody. */
   touch(records: readonly StateRecord[]): Promise<void>
   /** Entries of the journal, newest first. */
   journal(limit: number): Promise<JournalEntry[]>
+  /** The last write failed, and may have been done all the same: only `load` tells. */
+  readonly isUncertain: boolean
   close(): Promise<void>
 }

@@ -175,14 +175,14 @@ interface Shown {
   readonly onComplete: () => void
 }
 
-function openPage(answer: (headers: Record<string, string>) => object) {
+function openPage(answer: (headers: Record<string, string>) => object, needsKey = false) {
   const elements = { ask: element(), key: element(), said: element() }
   const fetched: { url: string; headers: Record<string, string> }[] = []
   const shown: Shown[] = []
   const authorized: string[][] = []
   const context = createContext({
     document: {
-      body: { dataset: { document: 'openapi.json' } },
+      body: { dataset: { document: 'openapi.json', needsKey: String(needsKey) } },
       getElementById: (id: keyof typeof elements) => elements[id],
     },
     fetch: async (url: string, { headers }: { headers: Record<string, string> }) => {
@@ -214,6 +214,10 @@ t.test('the script of the page asks for a key only where one is needed', async (
   t.match(open.fetched, [{ url: 'openapi.json' }])
   open.shown[0]?.onComplete()
   t.same(open.authorized, [], 'nothing to send where nothing was asked for')
+
+  const asking = openPage(() => ({}), true)
+  t.match(asking.elements.ask, { hidden: false })
+  t.same(asking.fetched, [], 'a refusal that can be foreseen is not asked for')
 
   const right = 'Bearer right'
   const closed = openPage(({ Authorization = '' }) =>

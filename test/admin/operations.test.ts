@@ -16,6 +16,7 @@ import {
   temporaryDirectory,
   upload,
 } from '../tools/control-plane.ts'
+import { until } from '../tools/waiting.ts'
 
 const V1 = { serviceId: 's', generationId: 'v1' }
 const V2 = { serviceId: 's', generationId: 'v2' }
@@ -106,9 +107,9 @@ t.test('imports beside other operations', async (t) => {
     openGate = resolve
   })
   const both = [upload(plane, 'v1', { content: 'a' }), upload(plane, 'v1x', { content: 'b' })]
-  await sleep(20)
+  const phases = () => operations.getService('s').imports.map(({ phase }) => phase)
+  await until(() => phases().join() === 'loading,waiting')
   t.match(operations.getGeneration(V1), { state: 'importing', phase: 'loading', active: false })
-  t.match(operations.getGeneration({ ...V1, generationId: 'v1x' }), { phase: 'waiting' })
   t.same(operations.listGenerations('s'), [])
   t.equal(forge.requests.length, 1, 'one forge at a time')
   await t.rejects(operations.deleteGeneration(V1, 'me'), { code: 'ERR_GENERATION_BUSY' })
@@ -154,13 +155,12 @@ t.test('switch and rollback', async (t) => {
   // Going back never waits for a load that is under way, even of another service.
   await operations.createService('slow', 'me')
   await upload(plane, 'big', {}, 'slow')
-  serving.loadMs.set('slow/big', 400)
+  serving.loadMs.set('slow/big', 2_000)
   const big = { serviceId: 'slow', generationId: 'big' }
   const slow = operations.switchTo(big, 'me')
   await sleep(20)
-  const startedMs = performance.now()
   await operations.switchTo(V1, 'me')
-  t.ok(performance.now() - startedMs < 200, 'a switch to a warm generation is quick')
+  t.equal(serving.stateOf('slow/big'), 'loading', 'a switch to a warm generation is quick')
   t.equal(active(plane), 'v1')
   await t.rejects(operations.deleteGeneration(big, 'me'), { code: 'ERR_GENERATION_BUSY' })
   await t.rejects(operations.deleteService('slow', 'me'), { code: 'ERR_GENERATION_BUSY' })
@@ -174,7 +174,7 @@ t.test('switch and rollback', async (t) => {
 t.test('a slow switch never undoes a later one', async (t) => {
   const plane = await deployed(t)
   const { operations, serving } = plane
-  serving.loadMs.set('s/v2', 200)
+  serving.loadMs.set('s/v2', 2_000)
   const slow = operations.switchTo(V2, 'me')
   await sleep(20)
   await operations.switchTo(V1, 'me')
@@ -200,7 +200,8 @@ t.test('a load that fails changes nothing and can be tried again', async (t) => 
 t.test('a generation that crashes while its switch waits for its turn is not mapped', async (t) => {
   const plane = await deployed(t)
   const { operations, serving } = plane
-  await operations.preloadGeneration(V2)
+  // So that neither has to be held first, for which it would wait before its turn.
+  for (const ref of [V1, V2]) await operations.preloadGeneration(ref)
   serving.stalled = true
   const before = operations.enableService('s', 'me')
   const switching = operations.switchTo(V2, 'me')
@@ -236,8 +237,8 @@ t.test('preload, unload and delete', async (t) => {
   await t.rejects(operations.unloadGeneration(V1), isActive)
   await t.rejects(operations.deleteGeneration(V1, 'me'), isActive)
   await operations.switchTo(V2, 'me')
-  await sleep(60)
-  t.same(held(plane), ['s/v2'], 'kept for its time and no longer')
+  // Kept for its time and no longer.
+  await until(() => held(plane).join() === 's/v2')
   await operations.deleteGeneration(V1, 'me')
   t.throws(() => operations.getGeneration(V1), { code: 'ERR_GENERATION_UNKNOWN' })
   t.notOk(existsSync(home.directoryOf('s', 'v1')))
@@ -255,7 +256,7 @@ t.test('an unload does not wait for what is preloaded again behind its back', as
   while (serving.stateOf('s/v2') === 'warm') await sleep(1)
   await operations.preloadGeneration(V2)
   await unloaded
-  t.ok(performance.now() - startMs < 500, 'or it would hold up all changes of its service')
+  t.ok(performance.now() - startMs < 3_000, 'or it would hold up all changes of its service')
   t.same(held(plane), ['s/v1', 's/v2'])
 })
 
@@ -263,8 +264,9 @@ t.test('disable and enable', async (t) => {
   const plane = await deployed(t, { keepPreviousMs: 10 })
   const { operations, serving } = plane
   await operations.disableService('s', 'me')
-  await sleep(40)
-  t.same(held(plane), [], 'a disabled service takes no memory')
+  // A disabled service takes no memory.
+  await until(() => serving.stateOf('s/v1') === undefined)
+  t.same(held(plane), [])
   t.equal(operations.health().status, 'HEALTHY')
   serving.failures.set('s/v1', 'broken')
   await t.rejects(operations.enableService('s', 'me'), { code: 'ERR_LOAD_FAILED' })
@@ -342,7 +344,7 @@ t.test('a start puts the data directory in order', async (t) => {
   t.same(lastPublished(plane).services[0]?.mapping, [])
   await t.rejects(operations.switchTo(V2, 'me'), { code: 'ERR_LOAD_FAILED' })
   await upload(plane, 'v1', { content: 'v1' })
-  await sleep(20)
+  await until(() => operations.getGeneration(V1).state === 'active')
   t.match(operations.getGeneration(V1), { state: 'active', reason: null }, 'healed by an import')
   t.equal(operations.health().status, 'HEALTHY')
   await operations.deleteGeneration(V2, 'me')

@@ -46,7 +46,7 @@ t.test('a generation with children is not kept when it is replaced', async (t) =
       .sort()
   await operations.switchTo(V2, 'me')
   t.same(held(), ['v2'])
-  await until(() => serving.stateOf('s/v1') === undefined, 500)
+  await until(() => serving.stateOf('s/v1') === undefined)
   await operations.preloadGeneration(V3)
   await operations.switchTo(V3, 'me')
   t.same(held(), ['v2', 'v3'], 'one without them is')
@@ -135,7 +135,7 @@ t.test('an interpreter that never answers is no use', async (t) => {
   const alive = setInterval(() => {}, 1_000)
   await probe.done
   clearInterval(alive)
-  t.ok(performance.now() - startMs < 5_000)
+  t.ok(performance.now() - startMs < 30_000)
   t.equal(probe.view().python, null)
   t.same(probe.causes(), [`--python ${path}: it did not say its version in time`])
 })
@@ -149,6 +149,7 @@ t.test('an interpreter that was named and does not run is told', async (t) => {
   chmodSync(failing, 0o700)
   for (const [python, name, reason] of [
     [join(folder, 'absent'), join(folder, 'absent'), 'there is no such program'],
+    [join(failing, 'x'), join(failing, 'x'), 'there is no such program'],
     [null, 'python9', 'there is no such program on the path'],
     [plain, plain, 'it cannot be executed'],
     [failing, failing, 'it ended with code 3 when asked for its version'],

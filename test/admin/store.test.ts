@@ -16,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { Readable, Writable } from 'node:stream'
 import { open } from 'lmdb'
 import t from 'tap'
 import { canonicalJson, seal, unseal } from '../../admin/store/envelope.ts'
@@ -144,10 +145,15 @@ t.test(
   { skip: noProc },
   async (t) => {
     const directory = temporaryDirectory(t)
-    // A shell that becomes another program waits for no child: its first one stays a zombie.
-    const shell = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'])
+    // A shell that has become another program waits for no child: one that ends now stays a zombie.
+    const script = '(read _ <&3) & echo $!; exec sleep 60 3<&-'
+    const shell = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit', 'pipe'] })
     t.teardown(() => shell.kill('SIGKILL'))
-    const pid = Number((await once(shell.stdout, 'data'))[0])
+    const [, said, , child] = shell.stdio
+    if (!(said instanceof Readable && child instanceof Writable)) throw new Error('no streams')
+    const pid = Number((await once(said, 'data'))[0])
+    await until(() => readFileSync(`/proc/${shell.pid}/comm`, 'utf8') === 'sleep\n')
+    child.end()
     await until(() => /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
     symlinkSync(`${pid} `, join(directory, 'lock'))
     await (await Home.open(directory)).close()

@@ -96,7 +96,8 @@ t.test('several reports as one', async (t) => {
   const orders: readonly (readonly GenerationState[])[] = [
     ['failed', 'loading'],
     ['loading', 'draining'],
-    ['draining', 'warm'],
+    ['draining', 'cold'],
+    ['cold', 'warm'],
     ['warm', 'active'],
     ['active', 'closed'],
   ]
@@ -105,8 +106,9 @@ t.test('several reports as one', async (t) => {
     t.equal(stateOf(one, other), shown, `${shown} before ${hidden}`)
     t.equal(stateOf(other, one), shown, 'whoever reported it')
   }
-  const [warm, none] = [observed(1, 'warm'), observed(1, null)]
-  t.equal(stateOf(stays(warm), stays(none)), 'loading', 'one has not heard of it yet')
+  const [warm, none, before] = [observed(1, 'warm'), observed(1, null), observed(0, null)]
+  t.equal(stateOf(stays(warm), stays(before)), 'loading', 'one has not heard of it yet')
+  t.equal(stateOf(stays(warm), stays(none)), 'cold', 'one has heard of it, and not loaded it')
   t.equal(stateOf(stays(warm), leaves(none)), 'warm')
   t.equal(stateOf(stays(observed(1, 'draining')), stays(none)), 'draining')
   t.equal(stateOf(stays(warm), leaves(observed(1, 'failed'))), 'warm')
