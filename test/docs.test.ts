@@ -9,6 +9,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { optionsOf, readCommandLine } from '../admin/cli/program.ts'
+import { commands } from '../admin/cli/table.ts'
 import { ROOT } from '../bench/paths.ts'
 import { checkManifestText } from '../core/bundle/check.ts'
 import { ManifestSchema } from '../core/bundle/manifest.ts'
@@ -52,6 +54,17 @@ t.test('every file and folder that README names exists', async (t) => {
   for (const name of files) t.ok(existsSync(join(ROOT, name)), name)
 })
 
+t.test('each promise names the tests that hold it', async (t) => {
+  const [, contract = ''] = readme.split('## What it promises')
+  const rows = contract.split('\n## ')[0]?.match(/^\| \d+ \|.*$/gm) ?? []
+  t.equal(rows.length, 18)
+  for (const [i, row] of rows.entries()) {
+    const [number, , held = ''] = row.split(' | ')
+    t.equal(number, `| ${i + 1}`)
+    t.match(held, /`test\/[\w./-]+\.test\.ts`/, row)
+  }
+})
+
 t.test('every folder of core, workers and admin has its line in README', async (t) => {
   const paths = readSources().map((source) => source.path)
   const folders = named(paths.join('\n'), /^((?:core|workers|admin)\/[\w-]+)\//gm)
@@ -74,11 +87,22 @@ t.test('every npm script that README names exists', async (t) => {
   for (const script of scripts) t.ok(script in manifest.scripts, `npm run ${script}`)
 })
 
+t.test('every command line of README is one that the command takes', async (t) => {
+  const lines = named(readme, /^(?:.* \| )?(?:npx )?switchyard (.*)$/gm)
+  t.ok(lines.length > 12, `${lines.length} lines`)
+  for (const line of lines) {
+    const [words = ''] = line.replace(/\$\([^)]*\)/g, 'x').split(/ +#/)
+    const reading = readCommandLine(commands(), words.split(/ +/))
+    t.equal(reading.kind, 'run', line)
+  }
+})
+
 t.test('every setting that README names exists', async (t) => {
-  // Beside settings: two for the code of bundles, two for the command line.
+  // Beside settings: two for the code of bundles, and those of the command line.
   const ours = Object.values(OPTIONS).map((row) => row.env as string)
   const variables = [...ours, 'SWITCHYARD_URL', 'SWITCHYARD_API_KEY']
-  variables.push('SWITCHYARD_CLI_URL', 'SWITCHYARD_CLI_KEY')
+  const helps = commands().flatMap((row) => optionsOf(row).map(({ about }) => about))
+  variables.push(...named(helps.join(), /(SWITCHYARD_CLI_[A-Z_]+)/g))
   const flags = Object.values(OPTIONS).flatMap(({ flag }) =>
     flag === null ? [] : [`--${flag}`, `--no-${flag}`],
   )

@@ -22,7 +22,7 @@ const SLOW = '/services/slow/generations/v1'
 /** The first one is not noted: only after it the next processes note what they run. */
 const CRASHES = 4
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 interface ServingView {
   readonly processes: readonly { readonly pid: number; readonly state: string }[]
@@ -49,17 +49,18 @@ async function endLoad(client: Client, ended: Set<number>): Promise<void> {
     ended.add(loading.pid)
     process.kill(loading.pid, 'SIGKILL')
     return true
-  }, 20_000)
+  })
 }
 
 /** Ends the process inside a run of the endpoint; returns when the next one serves. */
 async function end(client: Client, signal: NodeJS.Signals): Promise<void> {
   const pid = (await servingPid(client)) ?? 0
   const lost = client.query('loops/p/predict', ENDLESS).catch(() => null)
+  await until(async () => (await client.admin('GET', '/metrics')).body.activeRequests > 0)
   await sleep(300)
   process.kill(pid, signal)
   await lost
-  await until(async () => ![null, pid].includes(await servingPid(client)), 20_000)
+  await until(async () => ![null, pid].includes(await servingPid(client)))
 }
 
 t.test('an endpoint in whose runs the process crashes is stopped', async (t) => {
@@ -95,7 +96,7 @@ t.test('a generation in whose load the process dies is left out', async (t) => {
   const ended = new Set<number>()
   process.kill((await servingPid(client)) ?? 0, 'SIGKILL')
   for (let death = 1; death <= 2; death++) await endLoad(client, ended)
-  await until(async () => ![null, ...ended].includes(await servingPid(client)), 20_000)
+  await until(async () => ![null, ...ended].includes(await servingPid(client)))
   t.equal((await ask('other')).status, 200, 'its neighbour serves')
   const why = /loading it ended the serving process \(SIGKILL\) 2 times; switch to it again/
   const refused = await ask('slow')

@@ -13,6 +13,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { bundleEntries, zip } from '../../bench/workloads/zip-writer.ts'
 import { startCallers } from '../tools/callers.ts'
 import { Client, type Reply } from '../tools/client.ts'
 import { effort, sayEffort } from '../tools/effort.ts'
@@ -22,7 +23,6 @@ import { regressor } from '../tools/onnx-models.ts'
 import { randomOf } from '../tools/random.ts'
 import { type SmallDisk, smallDisk, whyNoSmallDisk } from '../tools/small-disk.ts'
 import { until } from '../tools/waiting.ts'
-import { bundleEntries, zip } from '../tools/zip-writer.ts'
 
 const MIB = 1024 * 1024
 const DISK_BYTES = 160 * MIB

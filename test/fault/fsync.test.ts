@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { compiled } from '../../bench/paths.ts'
+import { bundleEntries, zip } from '../../bench/workloads/zip-writer.ts'
 import { Client } from '../tools/client.ts'
 import { bundleNamed, type Operation, perform } from '../tools/history.ts'
 import { freshHome, readyLine, startNode, startProcess, type TestNode } from '../tools/node.ts'
@@ -23,7 +24,6 @@ import {
   whyNoTrace,
   writesTo,
 } from '../tools/syscalls.ts'
-import { bundleEntries, zip } from '../tools/zip-writer.ts'
 
 const skip = whyNoTrace() ?? false
 

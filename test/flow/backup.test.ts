@@ -3,7 +3,8 @@
  * was asked for, and a node restored from it answers predictions and accepts the same keys; what is
  * damaged is named, and a restore may be interrupted anywhere.
  * Method: whole nodes and the commands as a person runs them, beside a stream of changes; files are
- * damaged byte by byte; restores are killed at random moments and run again.
+ * damaged byte by byte; restores are killed at random moments and run again. Commands run in this
+ * process where only their answer is of interest.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -30,6 +31,7 @@ import { Home } from '../../admin/store/home.ts'
 import { LmdbStore } from '../../admin/store/lmdb-store.ts'
 import { compiled, ROOT } from '../../bench/paths.ts'
 import { bundleOf, Client } from '../tools/client.ts'
+import { runHere, shellOf } from '../tools/command-shell.ts'
 import { temporaryDirectory } from '../tools/control-plane.ts'
 import { effort, sayEffort } from '../tools/effort.ts'
 import { freshHome, readyLine, startNode, startProcess } from '../tools/node.ts'
@@ -61,6 +63,13 @@ async function run(home: string, ...args: string[]): Promise<Run> {
   })
   const [code] = await once(child, 'close')
   return { code, line, said }
+}
+
+/** As `run`, but not as a process of its own. */
+async function runInside(home: string, ...args: string[]): Promise<Run> {
+  const env = { PATH: process.env['PATH'], SWITCHYARD_HOME: home }
+  const { code, stdout, stderr } = await runHere(shellOf(home, { env }), args)
+  return { code, line: stdout, said: stderr }
 }
 
 /** Services that stay and generations that come and go, one after the other; returns how many. */
@@ -156,7 +165,7 @@ t.test('a restored node answers, accepts the keys, and keeps the journal', async
   const headers = { authorization: `Bearer ${key}` }
   t.equal((await client.query('closed/p/predict', ROW, headers)).status, 200)
   t.equal((await client.query('closed/p/predict', ROW)).status, 401)
-  const { code: again, said: why } = await run(home, 'restore', target)
+  const { code: again, said: why } = await runInside(home, 'restore', target)
   t.match([again, why], [1, /holds a state already|is held by/])
   t.equal(await node.stop(), 0)
   t.notMatch(node.log(), /"level":50/)
@@ -200,7 +209,7 @@ t.test('a damaged model is named, and left out when that is asked for', async (t
   const model = join(home, 'generations/open/v1/model.onnx')
   flip(model)
   const target = join(temporaryDirectory(t), 'backup')
-  const { code, line, said } = await run(home, 'backup', target)
+  const { code, line, said } = await runInside(home, 'backup', target)
   t.match([code, line], [1, ''])
   t.match(said, /^switchyard: generation open\/v1 is damaged: .+--skip-damaged$/m)
   t.notOk(existsSync(join(target, 'backup.json')), 'no back-up')
@@ -209,7 +218,7 @@ t.test('a damaged model is named, and left out when that is asked for', async (t
   t.match([left.code, JSON.parse(left.line).skipped], [0, ['open/v1']])
 
   const other = freshHome(t)
-  t.equal((await run(other, 'restore', target)).code, 0)
+  t.equal((await runInside(other, 'restore', target)).code, 0)
   const node = await startNode(t, { home: other })
   const reply = await new Client(node).query('open/p/predict', ROW)
   t.equal(reply.status, 503, 'the service says that its files are missing')
@@ -241,7 +250,7 @@ t.test('a damaged back-up restores nothing', async (t) => {
     cpSync(target, copy, { recursive: true })
     damage(join(copy, name))
     const home = freshHome(t)
-    const { code, said } = await run(home, 'restore', copy)
+    const { code, said } = await runInside(home, 'restore', copy)
     t.equal(code, 1, name)
     t.match(said, reason, name)
     t.equal(said.trim().split('\n').length, 1, 'one line')
@@ -264,7 +273,7 @@ t.test('a restore that is killed is run again', async (t) => {
     child.kill('SIGKILL')
     const [code] = child.exitCode === null ? await once(child, 'exit') : [child.exitCode]
     if (code !== 0) interrupted += 1
-    const again = await run(home, 'restore', target)
+    const again = await runInside(home, 'restore', target)
     const isDone = /holds a state already/.test(again.said)
     t.ok(again.code === 0 || isDone, `SEED=${seed} ${i}: ${again.said}`)
     t.same(readdirSync(join(home, 'generations/open/v1')).sort(), ['model.onnx', 'service.json'])
@@ -323,17 +332,15 @@ t.test('wrong usage', async (t) => {
     [['restore', home, '--home', join(target, '../new')], 1, /this is no back-up/],
     [['restore', target], 1, /holds a state already/],
   ]
-  await Promise.all(
-    cases.map(async ([args, code, reason]) => {
-      const result = await run(home, ...args)
-      t.equal(result.code, code, args.join(' '))
-      t.match(result.said, reason, args.join(' '))
-      t.equal(result.said.trim().split('\n').length, 1, 'one line')
-    }),
-  )
+  for (const [i, [args, code, reason]] of cases.entries()) {
+    const result = await (i === 0 ? run : runInside)(home, ...args)
+    t.equal(result.code, code, args.join(' '))
+    t.match(result.said, reason, args.join(' '))
+    t.equal(result.said.trim().split('\n').length, 1, 'one line')
+  }
   const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   t.ok(statSync(join(ROOT, bin.switchyard)).mode & 0o100, 'npx can run it')
   const help = await run(home, '--help')
   t.match(help.line, /backup <directory> .+\n.*restore <directory>/)
-  t.match((await run(home, 'restore', '--help')).line, /Usage: switchyard restore/)
+  t.match((await runInside(home, 'restore', '--help')).line, /Usage: switchyard restore/)
 })

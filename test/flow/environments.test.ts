@@ -8,11 +8,11 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { zip } from '../../bench/workloads/zip-writer.ts'
 import { Client } from '../tools/client.ts'
 import { freshHome, startNode } from '../tools/node.ts'
 import { whyNoPython } from '../tools/python-endpoints.ts'
 import { wheel } from '../tools/wheels.ts'
-import { zip } from '../tools/zip-writer.ts'
 
 t.setTimeout(240_000)
 

@@ -43,7 +43,7 @@ const HOSTILE: readonly Hostile[] = [
   },
 ]
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 t.test('hostile models are refused while another service loses nothing', async (t) => {
   const node = await startNode(t, {

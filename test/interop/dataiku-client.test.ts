@@ -6,24 +6,19 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ROOT } from '../../bench/paths.ts'
 import { stickyChoice } from '../../core/engine/sticky.ts'
 import { allTypesBundle } from '../tools/bundles.ts'
 import { Client } from '../tools/client.ts'
-import { startNode } from '../tools/node.ts'
+import { BARE, dataiku, python, whyNoDataiku } from '../tools/dataiku.ts'
+import { refused } from '../tools/dataiku-admin.ts'
+import { startNode, type TestNode } from '../tools/node.ts'
 
-const python = process.env['TEST_PYTHON'] ?? ''
 const LIMIT_MS = 60_000
 
-function whyNot(): string | false {
-  const how = 'TEST_PYTHON must name a Python that has dataiku-api-client'
-  if (!existsSync(python)) return how
-  const { status } = spawnSync(python, ['-c', 'import dataikuapi'])
-  return status === 0 ? false : how
-}
+t.setTimeout(240_000)
 
 const ENTRIES = [
   { generation: 'v1', proba: 0.6 },
@@ -49,7 +44,44 @@ function checkDispatch(t: Test, said: ReturnType<typeof JSON.parse>): void {
   t.match(said.predict_effects, { raised: String, text: unable })
 }
 
-t.test('the unmodified Python client', { skip: whyNot() }, async (t) => {
+/** What data frames write for what they do not know is missing; code is given it as it is. */
+async function checkBareTokens(t: Test, node: TestNode): Promise<void> {
+  const calls = await dataiku(t).client('APINodeClient', [node.url, 'all'])
+  const { nan, infinity } = BARE
+  const told = (...step: [string, unknown[], object?]) => calls(step)
+  refused(t, await told('run_function', ['quote'], { kg: nan, km: 1 }), /^CodeRaised: .*not nan$/)
+  const most = { kg: infinity, km: 1 }
+  refused(t, await told('run_function', ['quote'], most), /^CodeRaised: .*not inf$/)
+  refused(t, await told('run_function', ['arrival'], { sent: nan, days: 1 }), /^CodeRaised: /)
+  const ofNobody = await told('sql_query', ['orders', { customer: nan, since: nan }])
+  t.same(ofNobody.returned.rows, [], 'null is no customer')
+  const large = await told('sql_query', ['orders', { customer: infinity, since: nan }])
+  refused(t, large, /^ArgumentInvalid: .*"customer": the number is too large$/)
+  const none = /^ArgumentInvalid: .*field "id" is null/
+  refused(t, await told('lookup_record', ['customer', { id: nan }]), none)
+  const endless = await told('lookup_record', ['customer', { id: infinity }])
+  refused(t, endless, /^ArgumentInvalid: .*"id" must be a string or a number .*, got Infinity$/)
+  const two = [{ data: { id: nan } }, { data: { id: 'ada' } }]
+  t.match((await told('lookup_records', ['customer', two])).returned.results, [
+    { data: {}, ignored: true, error: { message: /"id" is null/ } },
+    { data: { parcels: 48, region: 'west' } },
+  ])
+  const missing = /^FeatureInvalid: .*feature "kg" is missing$/
+  for (const [endpoint, features] of [
+    ['late-enriched-prediction', { kg: nan, destination: 'south' }],
+    ['late-custom-prediction', { kg: nan, km: 9, express: nan }],
+    ['hours', { km: 300, kg: nan, carrier: 'north' }],
+  ] as const) {
+    refused(t, await told('predict_record', [endpoint, features]), missing)
+  }
+  const nowhere = { kg: 12, destination: nan }
+  t.match((await told('predict_record', ['late-enriched-prediction', nowhere])).returned.result, {
+    ignored: true,
+    ignoreReason: 'NO_LOOKUP_MATCH',
+  })
+}
+
+t.test('the unmodified Python client', { skip: whyNoDataiku() }, async (t) => {
   const node = await startNode(t, { env: { SWITCHYARD_PYTHON: '/usr/bin/python3' } })
   const client = new Client(node)
   await client.deploy('all', 'v1', allTypesBundle('v1').archive)
@@ -97,4 +129,5 @@ t.test('the unmodified Python client', { skip: whyNot() }, async (t) => {
   t.match(said.predict_enriched, { result: { prediction: 'late' } })
   checkDispatch(t, said)
   t.match(said.predict_nan, { result: { prediction: 'late' } })
+  await t.test('bare tokens', (t) => checkBareTokens(t, node))
 })

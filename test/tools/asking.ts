@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type ElementType, onnxModel } from '../../bench/workloads/onnx-builder.ts'
 import type { Verb } from '../../core/bundle/kinds.ts'
 import type {
   Datatype,
@@ -14,7 +15,6 @@ import type {
   PredictionPlan,
 } from '../../core/bundle/plan.ts'
 import { openPredictor, type Predictor } from '../../workers/onnx/predictor.ts'
-import { type ElementType, onnxModel } from './onnx-builder.ts'
 import { identity } from './onnx-models.ts'
 import { endpoint, feature, jobOf, prediction } from './plans.ts'
 

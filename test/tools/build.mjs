@@ -7,7 +7,17 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -17,7 +27,10 @@ const COMPILER = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
 /** Written by every bench; no source. */
 const RESULTS = join(ROOT, 'bench', 'results')
 const ENTRY = join(ROOT, 'dist', 'core', 'main.js')
-/** Its time says when a whole build last succeeded; tsc's own file is not always written anew. */
+/**
+ * Its time says when a whole build last succeeded, its text with which dependencies; tsc's own file
+ * is not always written anew.
+ */
 const STAMP = join(ROOT, 'dist', '.built')
 
 /** Folders count too: their time changes when a file is removed. */
@@ -35,17 +48,27 @@ function newestMs() {
   return newest
 }
 
+/**
+ * What is compiled against may have other types when the lock file says something else. Its time
+ * tells nothing: `npm prune` writes the same again. A release may have none.
+ */
+function dependencies() {
+  const path = join(ROOT, 'package-lock.json')
+  return existsSync(path) ? createHash('sha256').update(readFileSync(path)).digest('hex') : 'none'
+}
+
 function isFresh() {
-  return existsSync(ENTRY) && existsSync(STAMP) && statSync(STAMP).mtimeMs >= newestMs()
+  if (!existsSync(ENTRY) || !existsSync(STAMP)) return false
+  const isSame = readFileSync(STAMP, 'utf8').trim() === dependencies()
+  return isSame && statSync(STAMP).mtimeMs >= newestMs()
 }
 
 function say(line) {
   process.stderr.write(`switchyard: ${line}\n`)
 }
 
-/** Exit code. */
-function build() {
-  const forced = process.argv.includes('--force')
+/** Exit code. What it and the compiler say goes to stderr. */
+export function build(forced = false) {
   if (isFresh() && !forced) return 0
   if (!existsSync(COMPILER)) return useWhatIsThere()
   // tsc writes only what it believes to be absent, and does not look.
@@ -58,7 +81,7 @@ function build() {
     return 1
   }
   // The time of the start: what was saved while tsc ran may not be in the build.
-  writeFileSync(STAMP, `${new Date(startMs).toISOString()}\n`)
+  writeFileSync(STAMP, `${dependencies()}\n`)
   utimesSync(STAMP, startMs / 1000, startMs / 1000)
   return 0
 }
@@ -72,4 +95,10 @@ function useWhatIsThere() {
   return 0
 }
 
-process.exitCode = build()
+// The `switchyard` command calls it; else it is a program.
+if (
+  process.argv[1] !== undefined &&
+  realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)
+) {
+  process.exitCode = build(process.argv.includes('--force'))
+}

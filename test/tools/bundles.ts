@@ -6,7 +6,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../../bench/paths.ts'
-import { zip } from './zip-writer.ts'
+import { zip } from '../../bench/workloads/zip-writer.ts'
 
 const FOLDER = join(ROOT, 'bench/bundles')
 

@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../../bench/paths.ts'
+import { bundleEntries, zip } from '../../bench/workloads/zip-writer.ts'
 import type { TestNode } from './node.ts'
-import { bundleEntries, zip } from './zip-writer.ts'
 
 /** Parsed JSON of any form. */
 type Json = ReturnType<typeof JSON.parse>

@@ -15,6 +15,7 @@ import type {
   ServingStatus,
   WarmOutcome,
 } from '../../admin/contracts.ts'
+import type { CompiledForms } from '../../admin/operations/compiled-forms.ts'
 import { type Operations, openOperations } from '../../admin/operations/operations.ts'
 import { createAdminApi } from '../../admin/routes/admin-api.ts'
 import type { RuntimesView } from '../../admin/runtimes.ts'
@@ -234,6 +235,7 @@ export interface ControlPlaneOptions {
   readonly uploadIdleMs?: number
   readonly space?: DiskSpace
   readonly importFolders?: readonly string[]
+  readonly forms?: (home: Home) => CompiledForms
   readonly logger?: Logger
   /** For health. */
   readonly copies?: { status(): CopyStatus }
@@ -269,6 +271,7 @@ export async function openControlPlane(
     ...(options.uploadIdleMs === undefined ? {} : { uploadIdleMs: options.uploadIdleMs }),
     ...(options.importFolders === undefined ? {} : { importFolders: options.importFolders }),
     ...(options.space === undefined ? {} : { space: options.space }),
+    ...(options.forms === undefined ? {} : { forms: options.forms(home) }),
   })
   const close = async (): Promise<void> => {
     await operations.close()
@@ -320,6 +323,7 @@ export async function listenAdmin(
       uptimeS: 1,
       services: plane.operations.listServices().length,
       generationsLoaded: 0,
+      generationsCold: 0,
       imports: plane.operations.imports.count,
       serveReplacements: {},
       serveProcesses: {},

@@ -6,7 +6,7 @@
 import type { Test } from 'tap'
 import type { ConnectionSettings } from '../../core/config/runtimes.ts'
 import type { DatabaseKind } from './databases.ts'
-import { type ForgeRun, runForge } from './forge-child.ts'
+import { type ForgeRun, type runForge, runForgeHere } from './forge-child.ts'
 import { regressor } from './onnx-models.ts'
 import { NO_RUNTIMES } from './runtimes.ts'
 import { openEndpoint } from './sql-asking.ts'
@@ -101,17 +101,24 @@ export const ENDPOINTS = [
   },
 ]
 
+interface TablesManifest {
+  readonly tables?: readonly object[]
+  readonly endpoints: readonly object[]
+}
+
+/** `runner`: by a process of its own, or here. */
 export async function forgeOf(
   t: Test,
   connections: readonly ConnectionSettings[],
-  manifest: { readonly tables?: readonly object[]; readonly endpoints: readonly object[] },
+  manifest: TablesManifest,
+  runner: typeof runForge = runForgeHere,
 ): Promise<ForgeRun> {
   const text = JSON.stringify({ formatVersion: 1, ...manifest })
   const entries = [
     { name: 'service.json', data: text },
     { name: 'm.onnx', data: regressor(2) },
   ]
-  const done = await runForge(entries, { settings: { ...NO_RUNTIMES, connections } })
+  const done = await runner(entries, { settings: { ...NO_RUNTIMES, connections } })
   t.teardown(() => done.remove())
   return done
 }

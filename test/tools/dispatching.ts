@@ -214,6 +214,7 @@ function newSide(
     endpoint: 0,
     verb: 'single',
     batchMax: 64,
+    cost: { fixedUs: 0, perRowUs: 0 },
     serial: false,
     requestsMax: 1_024,
     bytesMax: 1_000_000,
@@ -221,6 +222,7 @@ function newSide(
     legalMs: 0,
     permit: true,
     witnessed: true,
+    borrows: false,
     wantsRequest: false,
     observer: { answered: () => {}, queuedBatch: () => {}, batch: () => {} },
     onSettled: () => {

@@ -1,18 +1,19 @@
 /**
- * Endpoints with explanations as a node has them: forged by the real child, opened by the runtime
- * that serves, and asked the way dispatch does: sent on to the lane, then slice by slice.
+ * Endpoints with explanations as a node has them: forged, opened by the runtime that serves, and
+ * asked the way dispatch does: sent on to the lane, then slice by slice.
  */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { ROOT } from '../../bench/paths.ts'
+import type { ZipEntry } from '../../bench/workloads/zip-writer.ts'
 import type { EndpointReport, GenerationPlan } from '../../core/bundle/plan.ts'
 import { localHost } from '../../workers/children/local-host.ts'
 import { openRuntime } from '../../workers/open-runtime.ts'
 import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
 import type { Runtime } from '../../workers/runtime.ts'
-import { runForge } from './forge-child.ts'
+import { runForge, runForgeHere } from './forge-child.ts'
 import { jobOf } from './plans.ts'
 import { randomOf } from './random.ts'
 import { runtimes } from './runtimes.ts'
@@ -20,6 +21,9 @@ import { unpacking } from './unpacking.ts'
 
 export type Json = Readonly<Record<string, ReturnType<typeof JSON.parse>>>
 export type Files = Readonly<Record<string, string | Buffer>>
+
+/** A test, or whoever else cleans up at its end. */
+type Ends = Pick<Test, 'teardown'>
 
 export interface ExplainedBundle {
   readonly directory: string
@@ -34,13 +38,31 @@ function entriesOf(endpoints: readonly object[], files: Files, tables: readonly 
   return [{ name: 'service.json', data: manifest }, ...entries]
 }
 
-export async function forgeBundle(
-  t: Test,
+/** By the real child: for what a forge measures. */
+export function forgeBundle(
+  t: Ends,
   endpoints: readonly object[],
   ...[files, tables]: [Files, (readonly object[])?]
 ): Promise<ExplainedBundle> {
+  return forgedBy(runForge, t, entriesOf(endpoints, files, tables))
+}
+
+/** In this process. */
+export function forgeBundleHere(
+  t: Ends,
+  endpoints: readonly object[],
+  ...[files, tables]: [Files, (readonly object[])?]
+): Promise<ExplainedBundle> {
+  return forgedBy(runForgeHere, t, entriesOf(endpoints, files, tables))
+}
+
+async function forgedBy(
+  runner: typeof runForge,
+  t: Ends,
+  entries: readonly ZipEntry[],
+): Promise<ExplainedBundle> {
   const settings = runtimes(t)
-  const run = await runForge(entriesOf(endpoints, files, tables), { settings })
+  const run = await runner(entries, { settings })
   t.teardown(() => run.remove())
   const { verdict, directory } = run
   if (verdict?.kind !== 'forged') throw new Error(JSON.stringify(verdict))
@@ -68,7 +90,7 @@ export async function forgeBundle(
 }
 
 /** The demo forest (wine) with a background of 100 rows, mixed of those of its test queries. */
-export async function forestBundle(t: Test) {
+export async function forestBundle(t: Ends) {
   const archive = readFileSync(join(ROOT, 'bench/demo/wine-v1.zip'))
   const { directory } = await unpacking(t).run(archive)
   const manifest = JSON.parse(readFileSync(join(directory, 'service.json'), 'utf8'))
@@ -97,7 +119,7 @@ export async function faultsOf(
   endpoints: readonly object[],
   files: Files,
 ): Promise<{ readonly code: string; readonly told: readonly string[] }> {
-  const run = await runForge(entriesOf(endpoints, files), { settings: runtimes(t) })
+  const run = await runForgeHere(entriesOf(endpoints, files), { settings: runtimes(t) })
   await run.remove()
   const { verdict } = run
   if (verdict?.kind !== 'refused') throw new Error(`not refused: ${JSON.stringify(verdict)}`)

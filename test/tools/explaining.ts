@@ -10,6 +10,7 @@ import {
   freshState,
 } from '../../workers/explanations/estimate.ts'
 import { Ice } from '../../workers/explanations/ice.ts'
+import { AS_BEFORE, MixedRows } from '../../workers/explanations/mixed-rows.ts'
 import { Shapley } from '../../workers/explanations/shapley.ts'
 
 export type Row = readonly number[]
@@ -93,25 +94,27 @@ export function explain(asked: Explaining): Explained {
   let total = 0
   for (let run = 0; ; run++) {
     const rowsMax = runs[run % runs.length] ?? 1
-    const from = new Uint16Array(rowsMax * row.length)
-    const rows = estimate.next(from, rowsMax)
-    if (rows === 0) break
-    total += rows
-    const scores = Array.from({ length: rows }, (_, i) => {
-      const sources = from.subarray(i * row.length, (i + 1) * row.length)
-      return model(row.map((value, at) => cellOf(background, sources[at] ?? 0, { value, at })))
-    })
-    estimate.take(Float64Array.from(scores))
+    const rows = new MixedRows(rowsMax, row.length)
+    estimate.next(rows, rowsMax)
+    if (rows.count === 0) break
+    total += rows.count
+    const scores = mixed(rows, [row, ...background]).map(model)
+    estimate.take(Float64Array.from(scores), rows.count)
     if (isSliced) estimate = open(structuredClone(estimate.state()))
   }
   return { contributions: [...estimate.contributions()], base: estimate.base(), rows: total }
 }
 
-interface Cell {
-  readonly value: number
-  readonly at: number
-}
-
-function cellOf(background: readonly Row[], source: number, { value, at }: Cell): number {
-  return source === 0 ? value : (background[source - 1]?.[at] ?? Number.NaN)
+function mixed(rows: MixedRows, sources: readonly Row[]): Row[] {
+  const made: Row[] = []
+  for (let at = 0, change = 0; at < rows.count; at++) {
+    const start = rows.starts[at] ?? 0
+    const row = [...((start === AS_BEFORE ? made[at - 1] : sources[start]) ?? [])]
+    for (const end = rows.ends[at] ?? 0; change < end; change++) {
+      const feature = rows.features[change] ?? 0
+      row[feature] = sources[rows.sources[change] ?? 0]?.[feature] ?? Number.NaN
+    }
+    made.push(row)
+  }
+  return made
 }

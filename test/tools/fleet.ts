@@ -36,6 +36,8 @@ let last = { revision: 0, connections: 0, generations: [] }
 let leaving = false
 let poor = false
 const hangs = {}
+const known = new Map()
+const nameOf = ({ serviceId, generationId }) => serviceId + '/' + generationId
 const delta = { endpoints: [], services: [], usedKeys: [], activeRequests: 1, connections: 2 }
 const observe = () => process.send({ kind: 'observed', state: last })
 const note = (text) => appendFileSync(FOLDER + 'log', process.pid + ' ' + text + '\\n')
@@ -55,10 +57,13 @@ const handlers = {
   },
   desired({ state, stopped }) {
     note('desired ' + state.revision + ' stopped ' + stopped.length)
+    for (const name of state.generations.gone) known.delete(name)
+    for (const one of state.generations.puts) known.set(nameOf(one), one)
+    const held = [...known.values()]
     if (existsSync(FOLDER + 'deaf-' + process.pid)) return
     const apply = () => {
       const lost = once('loses-a-thread')
-      const generations = state.generations.map(({ serviceId, generationId }) => ({
+      const generations = held.map(({ serviceId, generationId }) => ({
         serviceId, generationId, reason: poor || generationId === 'failed' ? 'no good' : null,
         state: stateOf(generationId),
         threads: 1, threadsLost: lost ? 1 : 0,
@@ -113,13 +118,16 @@ const CONFIG: ServeConfig = {
   strictHeaders: true,
   bodyBytesMax: 1024,
   bodyBytesTotalMax: 1024,
+  unreadBytesMax: 1024,
   connectionsMax: 1,
   hangMs: 1_000,
   drainMs: 100,
+  capacity: { generationsMax: null, bytesMax: null },
   notAliveFile: '/none',
   version: '0',
   logLevel: 'silent',
   processes: 1,
+  place: 0,
   witnessFile: null,
   runtimes: NO_RUNTIMES,
   issuers: [],
@@ -160,7 +168,7 @@ export function newFleet(t: Test, settings: FleetSettings = {}): TestFleet {
   const deltas = new Map<number, MetricsDelta[]>()
   let paths = 0
   const fleet = new Fleet({
-    launch: forkServe({ entry, execArgv }),
+    launch: forkServe({ entry, execArgv, env: process.env }),
     config: { ...CONFIG, processes },
     metrics: {
       add: (delta, source) => void deltas.set(source, [...(deltas.get(source) ?? []), delta]),

@@ -18,13 +18,25 @@ export type Operation =
       readonly service: string
       readonly generation: string
     }
+  | {
+      readonly kind: 'setMapping'
+      readonly service: string
+      /** In the order of SHARES. */
+      readonly generations: readonly string[]
+    }
+  | { readonly kind: 'changeSettings'; readonly service: string; readonly queryLog: string }
   | { readonly kind: 'createKey' | 'deleteKey'; readonly label: string }
 
 export type Kind = Operation['kind']
 
+/** Of a mapping of two generations. */
+const SHARES = [0.25, 0.75]
+
 export interface ServiceState {
   readonly enabled: boolean
-  readonly active: string | null
+  /** Shares of generations. */
+  readonly mapping: Readonly<Record<string, number>>
+  readonly queryLog: string
   readonly generations: readonly string[]
 }
 
@@ -36,7 +48,12 @@ export interface State {
 }
 
 export const EMPTY: State = { services: {}, keys: [] }
-const NEW_SERVICE: ServiceState = { enabled: true, active: null, generations: [] }
+const NEW_SERVICE: ServiceState = {
+  enabled: true,
+  mapping: {},
+  queryLog: 'off',
+  generations: [],
+}
 
 export function applied(state: State, operation: Operation): State {
   switch (operation.kind) {
@@ -66,12 +83,20 @@ function changedService(before: ServiceState, operation: Operation): ServiceStat
     case 'importGeneration':
       return { ...before, generations: [...generations, operation.generation].sort() }
     case 'switchGeneration':
-      return { ...before, active: operation.generation }
+      return { ...before, mapping: { [operation.generation]: 1 } }
+    case 'setMapping':
+      return { ...before, enabled: true, mapping: sharesOf(operation.generations) }
+    case 'changeSettings':
+      return { ...before, queryLog: operation.queryLog }
     case 'deleteGeneration':
       return { ...before, generations: generations.filter((id) => id !== operation.generation) }
     default:
       return before
   }
+}
+
+function sharesOf(generations: readonly string[]): Record<string, number> {
+  return sorted(Object.fromEntries(generations.map((id, i) => [id, SHARES[i] ?? 0])))
 }
 
 /** Every state that is right when each of `pending`, which touch different things, may be done. */
@@ -108,6 +133,16 @@ export function perform(
     }
     case 'switchGeneration':
       return client.switchTo(operation.service, operation.generation)
+    case 'setMapping': {
+      const { generations } = operation
+      const entries = generations.map((generation, i) => ({ generation, proba: SHARES[i] }))
+      const path = `/services/${operation.service}/actions/setMapping`
+      return client.admin('POST', path, { entries })
+    }
+    case 'changeSettings': {
+      const { service, queryLog } = operation
+      return client.admin('PATCH', `/services/${service}/settings`, { queryLog })
+    }
     case 'deleteGeneration':
       return client.admin(
         'DELETE',
@@ -123,16 +158,33 @@ export function perform(
 /** What the node says that it holds. */
 export async function stateOf(client: Client): Promise<State> {
   const services: Record<string, ServiceState> = {}
-  for (const { serviceId, enabled, activeGeneration } of await listed(client, '/services')) {
-    const generations = await listed(client, `/services/${serviceId}/generations`)
-    const ids = generations.map(({ generationId }) => String(generationId))
-    services[serviceId] = { enabled, active: activeGeneration ?? null, generations: ids.sort() }
+  for (const { serviceId } of await listed(client, '/services')) {
+    services[serviceId] = await serviceStateOf(client, serviceId)
   }
   const keys = await listed(client, '/auth/keys')
   return { services: sorted(services), keys: keys.map(({ label }) => String(label)).sort() }
 }
 
-async function listed(client: Client, path: string): Promise<Reply['body'][]> {
+async function serviceStateOf(client: Client, serviceId: string): Promise<ServiceState> {
+  const path = `/services/${serviceId}`
+  const { enabled, mapping, settings } = await asked(client, path)
+  const shares = mapping.entries.map((one: { generation: string; proba: number }) => {
+    return [one.generation, one.proba]
+  })
+  const generations = await listed(client, `${path}/generations`)
+  return {
+    enabled,
+    mapping: sorted(Object.fromEntries(shares)),
+    queryLog: settings.queryLog,
+    generations: generations.map(({ generationId }) => String(generationId)).sort(),
+  }
+}
+
+function listed(client: Client, path: string): Promise<Reply['body'][]> {
+  return asked(client, path)
+}
+
+async function asked(client: Client, path: string): Promise<Reply['body']> {
   const { status, body } = await client.admin('GET', path)
   if (status !== 200) throw new Error(`${path}: ${status} ${JSON.stringify(body)}`)
   return body
@@ -170,15 +222,23 @@ export function operationOf({ action, before, after }: JournalEntry): Operation 
     case 'deleteGeneration':
       return { kind: action, service, generation: String(about['generationId']) }
     case 'switchGeneration': {
-      const [entry] = Array.isArray(about['mapping']) ? about['mapping'] : []
-      return { kind: action, service, generation: String(entry?.generationId) }
+      const [generation = ''] = mappedIn(about)
+      return { kind: action, service, generation }
     }
+    case 'setMapping':
+      return { kind: action, service, generations: mappedIn(about) }
+    case 'changeSettings':
+      return { kind: action, service, queryLog: String(about['queryLog']) }
     case 'createKey':
     case 'deleteKey':
       return { kind: action, label: String(about['label']) }
     default:
       return null
   }
+}
+
+function mappedIn({ mapping }: Record<string, unknown>): string[] {
+  return Array.isArray(mapping) ? mapping.map(({ generationId }) => String(generationId)) : []
 }
 
 function asFields(value: unknown): Record<string, unknown> {

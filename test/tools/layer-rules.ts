@@ -51,10 +51,13 @@ export const ROOTS = [
   'core/preflight.mjs',
   'core/switchyard.mjs',
   'core/query-log/writer-main.ts',
+  'core/openapi/writer-main.ts',
   'admin/control.ts',
   'admin/cli/main.ts',
   'admin/store/store-main.ts',
+  'workers/drafts/main.ts',
   'workers/forge/main.ts',
+  'workers/compile/main.ts',
 ]
 
 /** Files that nobody imports: something starts them by path. */
@@ -92,6 +95,7 @@ const LIBRARY_FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'hdr-histogram-js': ['core/metrics'],
   busboy: ['admin/bundle', 'admin/routes'],
   commander: ['core/config', 'admin/cli'],
+  yazl: ['admin/bundle'],
   pino: ['core', 'core/base', 'core/config', 'admin', 'workers/forge'],
 }
 

@@ -9,6 +9,8 @@ import { SILENT } from '../../core/base/logger.ts'
 import { BodyBudget } from '../../core/http/body-budget.ts'
 import type { Exchange, Handler } from '../../core/http/exchange.ts'
 import { NodeHttpServer } from '../../core/http/node-http.ts'
+import { type ShedKind, Sheds } from '../../core/http/sheds.ts'
+import { UnreadAnswers } from '../../core/http/unread-answers.ts'
 import { loadUws, type UwsOptions, UwsServer } from '../../core/http/uws.ts'
 import { post, RawClient } from './raw-http.ts'
 import { until } from './waiting.ts'
@@ -16,6 +18,9 @@ import { until } from './waiting.ts'
 export interface Listening {
   readonly port: number
   readonly budget: BodyBudget
+  readonly unread: UnreadAnswers
+  /** What was given up for too many bytes, since the last call. */
+  drainSheds(): readonly (readonly [ShedKind, number])[]
   /** Exchanges whose answer is held back (`X-Hold`). */
   readonly held: Exchange[]
   readonly bodies: Uint8Array[]
@@ -39,6 +44,7 @@ interface Settings {
   /** A named one is shared; default: any. */
   readonly port?: number
   readonly budgetBytes?: number
+  readonly unreadBytes?: number
   readonly connectionsMax?: number
   /** Instead of the one that does what headers ask. */
   readonly handler?: Handler
@@ -46,6 +52,8 @@ interface Settings {
 
 export async function listening(settings: Settings): Promise<Listening> {
   const budget = new BodyBudget(settings.budgetBytes ?? 16_000_000)
+  const sheds = new Sheds(SILENT)
+  const unread = new UnreadAnswers(settings.unreadBytes ?? 64_000_000, sheds)
   const counts = { gone: 0, large: 0 }
   const seen = { held: [], bodies: [], paths: [], methods: [] } as Seen
   const options = {
@@ -55,7 +63,7 @@ export async function listening(settings: Settings): Promise<Listening> {
     tlsKey: null,
     strictHeaders: true,
     connectionsMax: settings.connectionsMax ?? 1_000,
-    budget,
+    ...{ budget, unread, sheds },
     version: '1.2.3',
     logger: SILENT,
   }
@@ -64,7 +72,8 @@ export async function listening(settings: Settings): Promise<Listening> {
   const open = settings.server === 'node' ? openNode : openUws
   const server = await open(options, handler)
   const large = () => counts.large
-  return { ...seen, ...server, budget, gone: () => counts.gone, large }
+  const drainSheds = () => sheds.drain()
+  return { ...seen, ...server, budget, unread, drainSheds, gone: () => counts.gone, large }
 }
 
 type Opened = Pick<Listening, 'port' | 'active' | 'connections' | 'close'>
@@ -137,6 +146,7 @@ export async function healthy(t: Test, server: Listening): Promise<void> {
   raw.destroy()
   await until(() => server.active() === 0)
   t.equal(server.budget.usedBytes, 0, 'no byte is held')
+  t.equal(server.unread.usedBytes, 0, 'nor one of an answer')
 }
 
 /** Connections to a listener, all of which end with the test, and the listener with them. */

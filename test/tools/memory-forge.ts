@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Forge, ForgeListener, ForgeOutcome, ForgeTask } from '../../admin/contracts.ts'
 import { contentSha256 } from '../../core/bundle/content.ts'
+import type { GenerationPlan, WeightsPlan } from '../../core/bundle/plan.ts'
 import { endpoint, generationPlan, prediction } from './plans.ts'
 import { functionPlan } from './python-endpoints.ts'
 
@@ -14,6 +15,8 @@ export interface FakeBundle {
   readonly content?: string
   /** It has an endpoint that is run by child processes. */
   readonly children?: true
+  /** Its model is worth a compiled form. */
+  readonly weights?: WeightsPlan
   readonly refuse?: Omit<Extract<ForgeOutcome, { kind: 'refused' }>, 'kind'>
 }
 
@@ -43,7 +46,7 @@ export class MemoryForge implements Forge {
       kind: 'forged',
       generationId: found.generationId ?? named,
       contentSha256: contentOf(content),
-      plan: found.children === true ? WITH_CHILDREN : PLAN,
+      plan: found.children === true ? WITH_CHILDREN : planOf(found),
       report: REPORT,
     }
   }
@@ -55,7 +58,12 @@ function contentOf(model: string): string {
 }
 
 const KEYS = { authorization: { method: 'API_KEYS', keys: [] } } as const
-const PLAN = generationPlan([endpoint(prediction({ kind: 'RAW', model: 'model.onnx' }))], KEYS)
+
+function planOf({ weights }: FakeBundle): GenerationPlan {
+  const given = weights === undefined ? {} : { weights }
+  const model = { kind: 'RAW', model: 'model.onnx', ...given } as const
+  return generationPlan([endpoint(prediction(model))], KEYS)
+}
 
 const WITH_CHILDREN = generationPlan([functionPlan()], KEYS)
 

@@ -16,7 +16,7 @@ import { compiled } from '../../bench/paths.ts'
 const READY_MS = 60_000
 const STOP_MS = 30_000
 /** What a process group of a dead node may take to be gone. */
-const ORPHAN_MS = 2_000
+const ORPHAN_MS = 10_000
 
 export interface NodeSettings {
   readonly env?: Readonly<Record<string, string>>
@@ -125,7 +125,7 @@ export function freshHome(t: Test): string {
   return join(folder, 'data')
 }
 
-/** Until none is left; returns those that are after two seconds. */
+/** Until none is left; returns those that are after ten seconds. */
 export async function remaining(started: StartedProcess): Promise<number[]> {
   const endMs = performance.now() + ORPHAN_MS
   let left = started.processes()

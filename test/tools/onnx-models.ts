@@ -3,7 +3,7 @@
  * that import must refuse without harm.
  */
 
-import { onnxModel, type ValueSpec } from './onnx-builder.ts'
+import { onnxModel, type ValueSpec } from '../../bench/workloads/onnx-builder.ts'
 
 /** X[N,F] -> label int64[N] and probabilities[N,C]: softmax(X·W + b), as a linear classifier. */
 export function classifier(features: number, classes: number): Buffer {

@@ -1,6 +1,6 @@
 /** Judges OpenAPI documents by the linter that people use, and walks through what they describe. */
 
-import { createConfig, lintFromString } from '@redocly/openapi-core'
+import { type Config, createConfig, lintFromString } from '@redocly/openapi-core'
 
 /** Parsed JSON of any form. */
 type Json = ReturnType<typeof JSON.parse>
@@ -11,16 +11,25 @@ type Json = ReturnType<typeof JSON.parse>
  */
 export const OF_SERVICES = { 'info-license': 'off' } as const
 
+/** By rules, because making one takes longer than judging a document by it. */
+const configs = new Map<string, Promise<Config>>()
+
+function configOf(rules: Readonly<Record<string, 'off'>>): Promise<Config> {
+  const key = JSON.stringify(rules)
+  const config = configs.get(key) ?? createConfig({ extends: ['recommended'], rules })
+  configs.set(key, config)
+  return config
+}
+
 /** One line each; the recommended rules, but for those that are switched off. */
 export async function problemsOf(
   document: object,
   rules: Readonly<Record<string, 'off'>> = {},
 ): Promise<string[]> {
-  const config = await createConfig({ extends: ['recommended'], rules })
   const problems = await lintFromString({
     source: JSON.stringify(document),
     absoluteRef: '/openapi.json',
-    config,
+    config: await configOf(rules),
   })
   return problems.map(
     ({ ruleId, message, location }) => `${ruleId}: ${message} at ${location[0]?.pointer}`,

@@ -14,21 +14,23 @@ export function pacedLoad(options: LoadOptions & { readonly ratePerS: number }):
     const load = new Load(options)
     const free = [...(await load.open())]
     const startMs = nowMs()
+    const dueMs = (index: number) => startMs + (index * 1_000) / options.ratePerS
     let next = 0
+    let unsent = 0
     await new Promise<void>((resolve) => {
       const timer = setInterval(() => {
-        const dueMs = () => startMs + (next * 1_000) / options.ratePerS
-        for (; dueMs() <= nowMs(); next++) {
+        for (; dueMs(next) <= nowMs(); next++) {
           const connection = free.pop()
-          if (connection === undefined) return
-          load.send(connection, dueMs(), () => free.push(connection))
+          if (connection === undefined) break
+          load.send(connection, dueMs(next), () => free.push(connection))
         }
         if (!stopped) return
         clearInterval(timer)
+        while (dueMs(next + unsent) <= nowMs()) unsent += 1
         resolve()
       }, TICK_MS)
     })
-    return load.finish()
+    return load.finish(unsent)
   }
   return {
     done: drive(),

@@ -33,6 +33,8 @@ export interface REndpointOptions {
   readonly prediction?: CustomPredictionPlan
   readonly code?: Partial<CodePlan>
   readonly settings?: Partial<RuntimeSettings>
+  /** Processes that wait to take the place of a lost one; default: none. */
+  readonly spares?: number
   /** Adds to the folder what is no text. */
   readonly before?: (directory: string) => void
 }
@@ -92,7 +94,7 @@ export async function rEndpoint(t: Test, options: REndpointOptions): Promise<REn
     tables: [],
     settings,
     children,
-    spares: 1,
+    spares: options.spares ?? 0,
     report: (status) => void statuses.push(status),
     log,
   })

@@ -42,7 +42,7 @@ export class RawClient {
   }
 
   /** The next `count` answers, taken off the connection; fewer when it closes before. */
-  async answers(count = 1, limitMs = 8_000): Promise<RawAnswer[]> {
+  async answers(count = 1, limitMs = 60_000): Promise<RawAnswer[]> {
     const endMs = performance.now() + limitMs
     const found: RawAnswer[] = []
     while (found.length < count) {
@@ -55,7 +55,7 @@ export class RawClient {
   }
 
   /** Waits for the end of the connection; false when it stays open for that long. */
-  async end(limitMs = 3_000): Promise<boolean> {
+  async end(limitMs = 60_000): Promise<boolean> {
     const endMs = performance.now() + limitMs
     while (!this.closed && performance.now() < endMs) await this.#more(endMs - performance.now())
     return this.closed

@@ -1,15 +1,19 @@
 /**
- * README.md as data, and the tables in it that are made from code. `npm run readme` writes them
- * anew; a test only asks whether that would change anything.
+ * README.md as data, the tables in it that are made from code, and the section on performance, made
+ * from the report of the benchmarks. `npm run readme` writes them anew; tests only ask whether that
+ * would change anything.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { performanceSection, withPerformance } from '../../bench/full/readme.ts'
+import { readReport } from '../../bench/full/report-data.ts'
 import { ROOT } from '../../bench/paths.ts'
 import { ERROR_TABLE } from '../../core/base/errors.ts'
-import { optionsMarkdown } from '../../core/config/options.ts'
+import { optionsMarkdown } from '../../core/config/option-texts.ts'
 
 const README = join(ROOT, 'README.md')
+const REPORT = join(ROOT, 'bench/report')
 
 function errorsMarkdown(): string {
   const rows = Object.entries(ERROR_TABLE).map(
@@ -70,7 +74,15 @@ function main(): void {
     if (old === null) throw new Error(`README.md has no table of ${name}: write its head row first`)
     readme = readme.replace(old, () => markdown())
   }
+  const report = readReport(REPORT)
+  if (report.cells.length > 0) readme = withReport(readme, performanceSection(report))
   writeFileSync(README, readme)
+}
+
+function withReport(readme: string, section: string): string {
+  const whole = withPerformance(readme, section)
+  if (whole === null) throw new Error('README.md has no markers for the section on performance')
+  return whole
 }
 
 if (process.argv[1]?.endsWith('readme.js')) main()

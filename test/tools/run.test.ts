@@ -93,6 +93,32 @@ t.test('a file that does not end is ended, and the others still count', async (t
   t.equal(run.code, 1)
 })
 
+// The first run leaves a file behind, by which the second knows that it is not the first.
+const UNSTEADY = `${TAP}import { existsSync, writeFileSync } from 'node:fs'
+const mark = new URL('mark', import.meta.url)
+t.ok(existsSync(mark), 'there is a mark')
+writeFileSync(mark, '')`
+
+t.test('a file of whole nodes has a second try, which is told', async (t) => {
+  const folder = t.testdir({
+    test: { flow: { 'unsteady.js': UNSTEADY, 'fails.js': FILES['fails.js'] } },
+  })
+  const run = await runner(['--compiled', join(folder, 'test/flow/unsteady.js')])
+  t.match(run.text, /first try of .*unsteady\.js[\s\S]*there is a mark/)
+  t.match(run.lines.at(-2), /^passed at the second try only: .*unsteady\.js/)
+  t.equal(run.lines.at(-1), '1 passed, 0 failed')
+  t.equal(run.code, 0)
+  const failed = await runner(['--compiled', join(folder, 'test/flow/fails.js')])
+  t.equal(failed.lines.at(-1), '1 passed, 1 failed', 'both fail: it is counted once')
+  t.equal(failed.code, 1)
+})
+
+t.test('other files have one try', async (t) => {
+  const folder = t.testdir({ 'unsteady.js': UNSTEADY })
+  const run = await runner(['--compiled', join(folder, 'unsteady.js')])
+  t.equal(run.lines.at(-1), '0 passed, 1 failed')
+})
+
 t.test('a skipped test is named, and fails the run under CI', async (t) => {
   const here = await runner(file('skips.js'))
   t.equal(here.lines.at(-1), '1 passed, 0 failed, 1 skipped')

@@ -31,6 +31,7 @@ export const NO_RUNTIMES: RuntimeSettings = {
   prlimit: null,
   setpriv: null,
   connections: [],
+  compiled: null,
 }
 
 /** For tests whose services log nothing. */

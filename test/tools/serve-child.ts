@@ -13,6 +13,7 @@ import {
   type ToControl,
   type ToServe,
 } from '../../core/channel/messages.ts'
+import { StateSent } from '../../core/channel/wire-state.ts'
 import { LIMITS } from '../../core/config/limits.ts'
 import { NO_QUERY_LOG, NO_RUNTIMES } from './runtimes.ts'
 import { until } from './waiting.ts'
@@ -24,6 +25,8 @@ export interface ServeChild {
   /** Everything that the process has said, oldest first. */
   readonly said: readonly ToControl[]
   send(message: ToServe): void
+  /** As control does it: what was sent before is left out. */
+  desire(state: DesiredState): void
   /** Cuts the channel, as the end of control would. */
   disconnect(): void
   kill(): void
@@ -50,6 +53,7 @@ export function serveChild(
   const ended = once(child, 'exit').then(([code, signal]) => String(signal ?? code))
   const channel = channelToServe(child)
   const said: ToControl[] = []
+  const sent = new StateSent()
   channel.onMessage((message) => said.push(message))
   t.teardown(async () => {
     child.kill('SIGKILL')
@@ -60,11 +64,13 @@ export function serveChild(
     pid: child.pid ?? 0,
     said,
     send: (message) => void channel.send(message),
+    desire: (state) =>
+      void channel.send({ kind: 'desired', state: sent.shorten(state), stopped: [] }),
     disconnect: () => channel.close(),
     kill: () => void child.kill('SIGKILL'),
     heard: async (kind, count = 1) => {
       const found = () => said.filter((message) => isOf(message, kind))
-      await until(() => found().length >= count, 20_000)
+      await until(() => found().length >= count)
       return found().at(-1) as Said<typeof kind>
     },
     ended,
@@ -84,8 +90,8 @@ export function desired(
 
 /** Waits until the generation answers. */
 export async function follow(child: ServeChild, state: DesiredState): Promise<void> {
-  child.send({ kind: 'desired', state, stopped: [] })
-  await until(() => isActive(child.said, state.revision), 20_000)
+  child.desire(state)
+  await until(() => isActive(child.said, state.revision))
 }
 
 function isActive(said: readonly ToControl[], revision: number): boolean {
@@ -107,13 +113,16 @@ function configOf(given: Partial<ServeConfig> & { readonly port: number }): Serv
     strictHeaders: true,
     bodyBytesMax: LIMITS.bodyBytesMax,
     bodyBytesTotalMax: LIMITS.bodyBytesTotalMax,
+    unreadBytesMax: LIMITS.unreadBytesMin,
     connectionsMax: 1_000,
     hangMs: 60_000,
     drainMs: 15_000,
+    capacity: { generationsMax: null, bytesMax: null },
     notAliveFile: '/nowhere/not-alive',
     version: '1.2.3',
     logLevel: 'fatal',
     processes: 1,
+    place: 0,
     witnessFile: null,
     runtimes: NO_RUNTIMES,
     issuers: [],

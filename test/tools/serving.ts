@@ -5,8 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AppError } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
-import type { AuthorizationPlan, EndpointPlan } from '../../core/bundle/plan.ts'
-import type { DesiredGeneration, DesiredKey, StoppedEndpoint } from '../../core/channel/messages.ts'
+import type { AuthorizationPlan, EndpointPlan, GenerationPlan } from '../../core/bundle/plan.ts'
+import type {
+  CorsPolicy,
+  DesiredGeneration,
+  DesiredKey,
+  StoppedEndpoint,
+} from '../../core/channel/messages.ts'
+import { StateKnown, StateSent } from '../../core/channel/wire-state.ts'
 import { Pending } from '../../core/dispatch/lane.ts'
 import { Engine, type EngineOptions } from '../../core/engine/engine.ts'
 import { QUERY_BASE, targetOf, whyUnroutable } from '../../core/engine/routing.ts'
@@ -33,6 +39,7 @@ interface Wish {
   readonly hold: readonly DesiredGeneration[]
   readonly map: string | null
   readonly enabled?: boolean
+  readonly cors?: CorsPolicy
   readonly keys?: readonly DesiredKey[]
   readonly stopped?: readonly StoppedEndpoint[]
 }
@@ -87,11 +94,15 @@ export function serving(
     rmSync(folder, { recursive: true, force: true })
   })
   let revision = 0
-  const apply = ({ hold, map, enabled = true, keys = [], stopped = [] }: Wish): Promise<void> => {
+  // As it would be over the channel.
+  const [sent, known] = [new StateSent(), new StateKnown()]
+  const apply = (wish: Wish): Promise<void> => {
+    const { hold, map, enabled = true, cors, keys = [], stopped = [] } = wish
     revision += 1
     const mapping = map === null ? [] : [{ generationId: map, proba: 1 }]
-    const services = [{ serviceId: 'svc', enabled, mapping }]
-    return engine.apply({ revision, services, generations: hold, keys }, stopped)
+    const services = [{ serviceId: 'svc', enabled, mapping, ...(cors && { cors }) }]
+    const state = sent.shorten({ revision, services, generations: hold, keys })
+    return engine.apply(known.restore(structuredClone(state)), stopped)
   }
   return {
     engine,
@@ -119,7 +130,7 @@ export function newGeneration(
   folder: string,
   generationId: string,
   wish: ModelWish,
-): DesiredGeneration {
+): DesiredGeneration & { readonly plan: GenerationPlan } {
   directories += 1
   const directory = join(folder, `${directories}`)
   mkdirSync(directory)
@@ -155,22 +166,37 @@ function slowly(model: string) {
   })
 }
 
-async function ask(engine: Engine, body: string, path = 'score/predict'): Promise<Reply> {
-  const answer = await call(engine, path, body)
+/** Of a service by its name. */
+export function askService(engine: Engine, serviceId: string, x: number): Promise<Reply> {
+  return ask(engine, `{"features":{"x0":${x}}}`, 'score/predict', serviceId)
+}
+
+async function ask(
+  engine: Engine,
+  body: string,
+  path = 'score/predict',
+  serviceId = 'svc',
+): Promise<Reply> {
+  const answer = await call(engine, path, body, serviceId)
   return typeof answer === 'string'
     ? { generation: '', prediction: null, code: answer }
     : replyOf(answer)
 }
 
 /** As the query handler does it: route, lease, lane, wake. A text is the code of an error. */
-function call(engine: Engine, path: string, body: string): Promise<Answer | string> {
+function call(
+  engine: Engine,
+  path: string,
+  body: string,
+  serviceId = 'svc',
+): Promise<Answer | string> {
   return new Promise((resolve) => {
     const fail = ({ code }: AppError) => resolve(code)
-    const route = engine.routing.routes.get(`${QUERY_BASE}/svc/${path}`)
+    const route = engine.routing.routeOf(`${QUERY_BASE}/${serviceId}/${path}`, serviceId)
     const target = route === undefined ? null : targetOf(route.targets, Math.random)
     if (target === null) {
       const endpointId = path.split('/')[0] ?? ''
-      fail(whyUnroutable(engine.routing, engine.find, { serviceId: 'svc', endpointId }))
+      fail(whyUnroutable(engine.routing, engine.find, { serviceId, endpointId }))
       return
     }
     target.generation.takeLease()

@@ -55,19 +55,33 @@ export async function traceProcess(t: Test, pid: number): Promise<Trace> {
   const args = [...OPTIONS, '-b', 'execve', '-o', path, '-p', String(pid)]
   const strace = spawn('strace', args, { stdio: ['ignore', 'ignore', 'pipe'] })
   t.teardown(() => ended(strace))
-  let said = ''
-  // Read to its end: strace tells of every thread, and would stop where nobody listens.
-  strace.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text
-  })
-  await until(() => said.includes('attached') || strace.exitCode !== null)
-  if (!said.includes('attached')) throw new Error(`not traced: ${said}`)
+  await attached(strace)
   return {
     end: async () => {
       await ended(strace)
       return callsOf(readFileSync(path, 'utf8'))
     },
   }
+}
+
+/** Each write of one thread takes so much longer from now on, as on a disk that is ill. */
+export async function slowThread(t: Test, thread: number, delayUs: number) {
+  const delay = `inject=write,writev:delay_enter=${delayUs}`
+  const args = ['-e', 'trace=write,writev', '-e', delay, '-o', '/dev/null', '-p', String(thread)]
+  const strace = spawn('strace', args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  t.teardown(() => ended(strace))
+  await attached(strace)
+  return { end: () => ended(strace) }
+}
+
+async function attached(strace: ChildProcess): Promise<void> {
+  let said = ''
+  // Read to its end: strace tells of every thread, and would stop where nobody listens.
+  strace.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+  })
+  await until(() => said.includes('attached') || strace.exitCode !== null)
+  if (!said.includes('attached')) throw new Error(`not traced: ${said}`)
 }
 
 /** A command that is traced from its start, and how to read what it and its children did. */

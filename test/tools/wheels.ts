@@ -1,6 +1,6 @@
 /** Python packages as tests make them: without setuptools, and without a network. */
 
-import { zip } from './zip-writer.ts'
+import { zip } from '../../bench/workloads/zip-writer.ts'
 
 /** A pure wheel with one module that knows its version. */
 export function wheel(name: string, version: string): Buffer {

@@ -6,7 +6,7 @@
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32, createDeflateRaw } from 'node:zlib'
-import { zip64Field } from './zip-writer.ts'
+import { zip64Field } from '../../bench/workloads/zip-writer.ts'
 
 export interface StreamedEntry {
   readonly name: string
