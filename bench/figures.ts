@@ -6,7 +6,7 @@
 import type { CountingCost } from './counting.ts'
 import type { Lineup } from './lineup.ts'
 import { type Figures, figuresOf, type Measurement, pairedRatio, type Tool } from './measure.ts'
-import type { LogMode, QueryLogTrial } from './query-log.ts'
+import type { LoggedMode, QueryLogTrial } from './query-log.ts'
 import { count, type Judged, ROUNDS_MIN, type Row, type RowText, rowOf } from './rows.ts'
 import type { CoresTrial } from './scale/cores.ts'
 import { type ScaleResults, scaleRows } from './scale/figures.ts'
@@ -178,14 +178,14 @@ function typeRows({ types, tool }: Results): Row[] {
 
 /** What it costs to log queries, against the same node that logs none. */
 function logRows({ log, tool }: Results): Row[] {
-  const off = log?.costs.off
-  const row = (number: number, mode: LogMode, bounds: Bounds) => {
+  const row = (number: number, mode: LoggedMode, bounds: Bounds) => {
     const cost = log?.costs[mode]
+    const off = cost?.off
     const cpu = [cost, off].map((one) => one?.cpuUsPerRequest.toFixed(1))
     const times = `${cost?.cpuRatio.toFixed(2)} times the CPU per request`
     const rate = `${count(cost?.perSecond)}/s against ${count(off?.perSecond)}/s`
     const cpus = `${cpu.join(' µs against ')} µs, ${times}`
-    const note = `${rate}, ${cpus}, ${tool}, ${log?.rounds.length} rounds`
+    const note = `${rate}, ${cpus}, ${tool}, ${log?.compared[mode].length} comparisons`
     const figure = `requests/s with the query log at ${mode} against off`
     const value = cost?.rateRatio ?? Number.NaN
     const sound = log?.idle === true

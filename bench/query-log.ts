@@ -1,6 +1,7 @@
 /**
- * What the query log costs: the same load on the node while nothing is logged, a query in a
- * hundred, and every one, in turn, so that a drift of the machine meets all three alike.
+ * What the query log costs: the same load on the node while a query in a hundred is logged, or
+ * every one, each between two measurements while nothing is. A shared machine changes its speed by
+ * a third within seconds; the mean of what came before and after has met most of it too.
  */
 
 import { median } from './latency.ts'
@@ -9,8 +10,10 @@ import type { Machine } from './machine.ts'
 import type { Tool } from './measure.ts'
 import { drive, wrk } from './tools.ts'
 
-const MODES = ['off', 'sample:0.01', 'all'] as const
-export type LogMode = (typeof MODES)[number]
+const LOGGED = ['sample:0.01', 'all'] as const
+export type LoggedMode = (typeof LOGGED)[number]
+/** A round is cut into so many: what is compared should follow soon. */
+const PARTS = 3
 
 interface Cost {
   readonly perSecond: number
@@ -18,17 +21,22 @@ interface Cost {
   readonly cpuUsPerRequest: number
 }
 
-/** Of one mode: medians over rounds, and medians of the ratios to `off` of each round. */
-export interface LogCost extends Cost {
+/** One measurement of a mode, and the mean of its two neighbours. */
+interface Compared extends Cost {
+  readonly off: Cost
+}
+
+/** Medians, and medians of the ratios of each measurement to its neighbours. */
+export interface LogCost extends Compared {
   readonly rateRatio: number
   readonly cpuRatio: number
 }
 
 export interface QueryLogTrial {
   readonly idle: boolean
-  /** Each counted round, for whoever wants to see the noise. */
-  readonly rounds: readonly Readonly<Record<LogMode, Cost>>[]
-  readonly costs: Readonly<Record<LogMode, LogCost>>
+  /** Each measurement that counts, for whoever wants to see the noise. */
+  readonly compared: Readonly<Record<LoggedMode, readonly Compared[]>>
+  readonly costs: Readonly<Record<LoggedMode, LogCost>>
 }
 
 interface TrialOptions {
@@ -43,41 +51,39 @@ export async function queryLogTrial(
   machine: Machine,
   options: TrialOptions,
 ): Promise<QueryLogTrial> {
-  const rounds: Record<LogMode, Cost>[] = []
+  const compared: Record<LoggedMode, Compared[]> = { 'sample:0.01': [], all: [] }
   let idle = true
   try {
     // The first round is not counted: the thread that writes starts, and its code gets warm.
     for (let round = 0; round <= options.rounds; round++) {
       const idleBefore = await machine.becomesIdle()
       const isUndisturbed = machine.watch(lineup.node.pid)
-      const costs = {
-        off: await costOf('off', lineup, machine, options),
-        'sample:0.01': await costOf('sample:0.01', lineup, machine, options),
-        all: await costOf('all', lineup, machine, options),
+      let before = await costOf('off', lineup, machine, options)
+      for (let part = 0; part < PARTS; part++) {
+        for (const mode of LOGGED) {
+          const cost = await costOf(mode, lineup, machine, options)
+          const after = await costOf('off', lineup, machine, options)
+          if (round > 0) compared[mode].push({ ...cost, off: mean(before, after) })
+          before = after
+        }
       }
-      if (round === 0) continue
-      idle = isUndisturbed() && idleBefore && idle
-      rounds.push(costs)
+      if (round > 0) idle = isUndisturbed() && idleBefore && idle
     }
   } finally {
     await lineup.node.logQueries('off')
   }
-  const costs = {
-    off: summary('off', rounds),
-    'sample:0.01': summary('sample:0.01', rounds),
-    all: summary('all', rounds),
-  }
-  return { idle, rounds, costs }
+  const costs = { 'sample:0.01': summary(compared['sample:0.01']), all: summary(compared.all) }
+  return { idle, compared, costs }
 }
 
 async function costOf(
-  mode: LogMode,
+  mode: 'off' | LoggedMode,
   { node, order }: Lineup,
   machine: Machine,
   { connections, seconds, tool }: TrialOptions,
 ): Promise<Cost> {
   await node.logQueries(mode)
-  const load = order(node, { kind: 'autocannon', connections, seconds })
+  const load = order(node, { kind: 'autocannon', connections, seconds: seconds / PARTS })
   const before = machine.usage(node.pid)
   const sample = tool === 'wrk' ? await wrk(load) : await drive(load).sample
   const after = machine.usage(node.pid)
@@ -86,12 +92,23 @@ async function costOf(
   return { perSecond: sample.perSecond, cpuUsPerRequest }
 }
 
-function summary(mode: LogMode, rounds: readonly Record<LogMode, Cost>[]): LogCost {
-  const of = (pick: (round: Record<LogMode, Cost>) => number) => median(rounds.map(pick))
+function mean(one: Cost, other: Cost): Cost {
   return {
-    perSecond: of((round) => round[mode].perSecond),
-    cpuUsPerRequest: of((round) => round[mode].cpuUsPerRequest),
-    rateRatio: of((round) => round[mode].perSecond / round.off.perSecond),
-    cpuRatio: of((round) => round[mode].cpuUsPerRequest / round.off.cpuUsPerRequest),
+    perSecond: (one.perSecond + other.perSecond) / 2,
+    cpuUsPerRequest: (one.cpuUsPerRequest + other.cpuUsPerRequest) / 2,
+  }
+}
+
+function summary(compared: readonly Compared[]): LogCost {
+  const of = (pick: (one: Compared) => number) => median(compared.map(pick))
+  return {
+    perSecond: of(({ perSecond }) => perSecond),
+    cpuUsPerRequest: of(({ cpuUsPerRequest }) => cpuUsPerRequest),
+    off: {
+      perSecond: of(({ off }) => off.perSecond),
+      cpuUsPerRequest: of(({ off }) => off.cpuUsPerRequest),
+    },
+    rateRatio: of(({ perSecond, off }) => perSecond / off.perSecond),
+    cpuRatio: of(({ cpuUsPerRequest, off }) => cpuUsPerRequest / off.cpuUsPerRequest),
   }
 }

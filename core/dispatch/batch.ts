@@ -1,7 +1,8 @@
 /** Packs the bodies of a batch into one buffer of their size, which is handed to a thread. */
 
 import type { BatchJob, RequestFacts } from '../../workers/protocol.ts'
-import type { Lane, Pending } from './lane.ts'
+import type { Lane } from './lane.ts'
+import type { Pending } from './pending.ts'
 
 /** Below this a copy costs less than what else a hand-over takes. */
 const LENT_BYTES_MIN = 64 * 1024

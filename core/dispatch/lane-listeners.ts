@@ -1,7 +1,7 @@
 /** Who is told of what a lane does. */
 
 import type { AppError } from '../base/errors.ts'
-import type { Pending } from './lane.ts'
+import type { Pending } from './pending.ts'
 
 /** Told of every answer and batch; the metrics of one endpoint. */
 export interface LaneObserver {
@@ -10,11 +10,13 @@ export interface LaneObserver {
   batch(requests: number, executeUs: number): void
 }
 
+export type Answer = string | Uint8Array | AppError
+
 /** Is told of every answer of a lane whose service logs its queries. */
 export interface LaneLog {
   /**
-   * Called before the request leaves, while it still holds its body. Must not throw, and copies
-   * what it keeps.
+   * Called when the answer has left, while the request still holds its body. Must not throw, and
+   * copies what it keeps.
    */
-  record(pending: Pending, status: number, answer: string | Uint8Array | AppError): void
+  record(pending: Pending, status: number, answer: Answer): void
 }

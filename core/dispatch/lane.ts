@@ -5,14 +5,7 @@
  * batchMax, so nobody waits for a batch to fill. Several share them where that is worth it.
  */
 
-import type {
-  BatchJob,
-  RawAnswer,
-  RequestFacts,
-  Reroute,
-  WorkerOutcome,
-} from '../../workers/protocol.ts'
-import { NOBODY, type Ticket } from '../auth/ticket.ts'
+import type { BatchJob, RawAnswer, Reroute, WorkerOutcome } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
@@ -20,7 +13,8 @@ import type { Verb } from '../bundle/kinds.ts'
 import type { CostModel } from '../bundle/plan.ts'
 import { BatchCost } from './batch-cost.ts'
 import { Fifo } from './fifo.ts'
-import type { LaneLog, LaneObserver } from './lane-listeners.ts'
+import type { Answer, LaneLog, LaneObserver } from './lane-listeners.ts'
+import { type Beside, type Caller, Pending, type Sent } from './pending.ts'
 import { isStatus } from './status.ts'
 
 /** A serial lane gets as many requests at once as fit into this time. */
@@ -30,78 +24,6 @@ const CLOSED_MAX = 64
 const REFUSED = new AppError('ERR_BUDGET_FULL')
 /** Of nearly all requests. */
 const NOTHING = Object.freeze({})
-
-/** What dispatch must know of the caller; it knows no HTTP. */
-export interface Caller {
-  readonly done: boolean
-  /** Of the failure that it was answered with; absent or null: of none. */
-  readonly requestId?: string | null
-  /** As text, or as UTF-8 that is passed on as it is. */
-  replyJson(json: string | Uint8Array): void
-  /** With a status from 200 to 599. */
-  replyRaw(answer: RawAnswer): void
-  replyError(error: AppError): void
-}
-
-/** What comes along with a body. */
-export interface Beside {
-  readonly facts?: RequestFacts | null
-  readonly ticket?: Ticket
-  /** The header, kept where another generation may have to look at it; null: nowhere else. */
-  readonly authorization?: string | null
-}
-
-/** What a request brings along from the lane that has sent it on. */
-interface Sent {
-  readonly arrivedMs: number
-  readonly state: unknown
-}
-
-/** Where a request has gone that was sent on. */
-interface Moved {
-  readonly lane: Lane
-  readonly pending: Pending
-}
-
-/** One request from its last body byte to its answer. All fields at birth: a hot object. */
-export class Pending {
-  readonly caller: Caller
-  /** Kept until the answer is given: the reason for the budget of body bytes. */
-  body: Uint8Array | null
-  readonly bytes: number
-  readonly arrivedMs: number
-  /** What was asked beside the body; null for nearly all. */
-  readonly facts: RequestFacts | null
-  readonly ticket: Ticket
-  readonly authorization: string | null
-  /** It was sent on, so which generation answers is settled; with what the other lane has left. */
-  readonly isSent: boolean
-  state: unknown
-  /** Slices of it that have run; more than one only where runs are cut. */
-  slices = 0
-  moved: Moved | null = null
-  /** Until it is answered, its caller has gone, or it is sent on. */
-  open = true
-  /** Until it is taken to be run. */
-  waiting = true
-
-  constructor(caller: Caller, body: Uint8Array, beside: Beside, sent: Sent | null) {
-    this.caller = caller
-    this.body = body
-    this.bytes = body.byteLength
-    this.arrivedMs = sent === null ? nowMs() : sent.arrivedMs
-    this.facts = beside.facts ?? null
-    this.ticket = beside.ticket ?? NOBODY
-    this.authorization = beside.authorization ?? null
-    this.isSent = sent !== null
-    this.state = sent?.state
-  }
-
-  /** True when somebody still waits for this answer. */
-  get wanted(): boolean {
-    return this.open && !this.caller.done
-  }
-}
 
 /** Where batches of a lane are run; the pool of one generation. */
 export interface BatchRunner {
@@ -288,12 +210,25 @@ export class Lane {
     if (executeUs !== null) this.#cost.ran(requests, executeUs)
   }
 
-  answer(pending: Pending, json: string | Uint8Array): void {
-    if (pending.wanted) {
-      pending.caller.replyJson(json)
-      this.#answered(pending, 200, json)
+  /**
+   * The answers of a batch; '' where a request is answered otherwise. All leave before any is
+   * counted or logged: sending and counting do not fit into a processor's nearest cache together.
+   */
+  answer(batch: readonly Pending[], bodies: readonly (string | Uint8Array)[]): void {
+    for (let i = 0; i < batch.length; i++) {
+      const pending = batch[i] as Pending
+      const body = bodies[i] ?? ''
+      if (body === '' || !pending.wanted) continue
+      pending.caller.replyJson(body)
+      pending.endedMs = nowMs()
     }
-    this.settle(pending)
+    for (let i = 0; i < batch.length; i++) {
+      const pending = batch[i] as Pending
+      const body = bodies[i] ?? ''
+      if (body === '') continue
+      if (pending.open && pending.endedMs > 0) this.#count(pending, 200, body)
+      this.settle(pending)
+    }
   }
 
   /** An answer of the endpoint's own making: its status is what is counted. */
@@ -318,14 +253,19 @@ export class Lane {
     this.settle(pending)
   }
 
-  #answered(pending: Pending, status: number, answer: string | Uint8Array | AppError): void {
+  #answered(pending: Pending, status: number, answer: Answer): void {
+    pending.endedMs = nowMs()
+    this.#count(pending, status, answer)
+  }
+
+  #count(pending: Pending, status: number, answer: Answer): void {
     // Of a large answer, where too many wait for their readers, the caller has made a failure.
     if (status < 400 && (pending.caller.requestId ?? null) !== null) {
-      this.#answered(pending, REFUSED.status, REFUSED)
+      this.#count(pending, REFUSED.status, REFUSED)
       return
     }
     if (this.log !== null) this.log.record(pending, status, answer)
-    this.options.observer.answered(status, (nowMs() - pending.arrivedMs) * 1000)
+    this.options.observer.answered(status, (pending.endedMs - pending.arrivedMs) * 1000)
   }
 
   /** The request is answered or its caller has gone; once for each. */

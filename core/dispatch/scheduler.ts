@@ -17,7 +17,8 @@ import type { Logger } from '../base/logger.ts'
 import type { Verb } from '../bundle/kinds.ts'
 import { LIMITS } from '../config/limits.ts'
 import { packBatch } from './batch.ts'
-import type { BatchRunner, Lane, Pending, Whereto } from './lane.ts'
+import type { BatchRunner, Lane, Whereto } from './lane.ts'
+import type { Pending } from './pending.ts'
 import { isStatus } from './status.ts'
 
 const TICK_MS = 5
@@ -230,11 +231,7 @@ export class Scheduler {
         if (pending !== undefined) lane.answerRaw(pending, raw)
       }
     }
-    const { reroutes } = outcome
-    for (let i = 0; i < batch.length; i++) {
-      if (reroutes?.some(({ index }) => index === i) === true) continue
-      lane.answer(batch[i] as Pending, outcome.bodies[i] ?? '')
-    }
+    lane.answer(batch, outcome.bodies)
   }
 
   /** Another lane gets the request, or its caller an error. */

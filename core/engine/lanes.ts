@@ -10,13 +10,8 @@ import { refKey } from '../base/ids.ts'
 import { type PoolKind, poolOf, type Verb, verbsOf } from '../bundle/kinds.ts'
 import type { GenerationPlan } from '../bundle/plan.ts'
 import type { DesiredGeneration, StoppedEndpoint } from '../channel/messages.ts'
-import {
-  type BatchRunner,
-  Lane,
-  type LaneOptions,
-  type Pending,
-  type Whereto,
-} from '../dispatch/lane.ts'
+import { type BatchRunner, Lane, type LaneOptions, type Whereto } from '../dispatch/lane.ts'
+import type { Pending } from '../dispatch/pending.ts'
 import type { Scheduler } from '../dispatch/scheduler.ts'
 import type { Recorder } from '../metrics/recorder.ts'
 import { laneShape } from './lane-shape.ts'

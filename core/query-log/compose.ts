@@ -17,7 +17,7 @@ import {
   KEY_ANSWER,
   KEY_QUERY,
   KEY_REQUEST,
-  LINE_END,
+  LINE_END_BYTES,
   millisecondsLength,
   statusAt,
   TIME_AT,
@@ -110,7 +110,7 @@ export class Composer {
     let line = lines.text(lines.fact(i, FACT.start), headEnd)
     if ((flags & (FLAG.checkRequest | FLAG.requestCut)) === 0) line += lines.text(headEnd, tail)
     else line += this.#part('request', lines.bytes.subarray(request, tail), lines.cut(i, 'request'))
-    const end = lines.endOf(i) - LINE_END.length
+    const end = lines.endOf(i) - LINE_END_BYTES
     if ((flags & (FLAG.checkAnswer | FLAG.answerCut)) === 0) line += lines.text(tail, end)
     else {
       const answer = lines.bytes.subarray(tail + KEY_ANSWER.length, end)
@@ -162,6 +162,7 @@ function fillHead(lines: SlabLines, i: number, { head, baseMs }: Filling): void 
   const digitsEnd = start + template.byteLength + millisecondsLength(totalUs)
   writeMilliseconds(bytes, digitsEnd, totalUs)
   const flags = lines.fact(i, FACT.flags)
+  if ((flags & FLAG.hasAnswer) !== 0) bytes.set(KEY_ANSWER, lines.fact(i, FACT.tail))
   if ((flags & FLAG.hasRequest) === 0) return
   bytes.set((flags & FLAG.isQuery) === 0 ? KEY_REQUEST : KEY_QUERY, digitsEnd)
 }

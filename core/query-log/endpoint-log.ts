@@ -6,8 +6,8 @@
 import { nowMs } from '../base/clock.ts'
 import { AppError, ERROR_TABLE } from '../base/errors.ts'
 import type { QueryLogPolicy } from '../channel/messages.ts'
-import type { Pending } from '../dispatch/lane.ts'
-import type { LaneLog } from '../dispatch/lane-listeners.ts'
+import type { Answer, LaneLog } from '../dispatch/lane-listeners.ts'
+import type { Pending } from '../dispatch/pending.ts'
 import type { KnownSource, Outbox, ServiceCount } from './outbox.ts'
 import type { Source } from './protocol.ts'
 import { millisecondsLength, queryJson, roomFor, type Slab } from './slab.ts'
@@ -43,7 +43,7 @@ export class EndpointLog implements LaneLog {
     this.#subject = subject
   }
 
-  record(pending: Pending, status: number, answer: string | Uint8Array | AppError): void {
+  record(pending: Pending, status: number, answer: Answer): void {
     if (status < FAILED_FROM && this.#share < 1 && Math.random() >= this.#share) return
     this.#count.recorded += 1
     try {
@@ -73,8 +73,8 @@ export class EndpointLog implements LaneLog {
     slab.end(source.id, error.status, 0, nowMs())
   }
 
-  #write(pending: Pending, status: number, answer: string | Uint8Array | AppError): void {
-    const endedMs = nowMs()
+  #write(pending: Pending, status: number, answer: Answer): void {
+    const { endedMs } = pending
     const totalUs = microseconds(endedMs - pending.arrivedMs)
     const failure = answer instanceof AppError
     const shown = failure ? membersOf(answer, pending.caller.requestId ?? null) : answer

@@ -8,7 +8,7 @@
 import { NOBODY, type Ticket } from '../auth/ticket.ts'
 import type { WrongKeys } from '../auth/wrong-keys.ts'
 import { AppError, toAppError } from '../base/errors.ts'
-import { type Beside, Pending } from '../dispatch/lane.ts'
+import { type Beside, Pending } from '../dispatch/pending.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Route, Target } from '../engine/routing.ts'
 import type { Exchange } from '../http/exchange.ts'

@@ -2,13 +2,8 @@
 
 import { AppError } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
-import {
-  type BatchRunner,
-  type Caller,
-  Lane,
-  type LaneOptions,
-  Pending,
-} from '../../core/dispatch/lane.ts'
+import { type BatchRunner, Lane, type LaneOptions } from '../../core/dispatch/lane.ts'
+import { type Caller, Pending } from '../../core/dispatch/pending.ts'
 import { Scheduler, type SchedulerOptions } from '../../core/dispatch/scheduler.ts'
 import type { BatchJob, RawAnswer, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
 
@@ -161,6 +156,7 @@ export interface Side {
   readonly lane: Lane
   readonly runner: Runner
   readonly scheduler: Scheduler
+  answered(): number
   settled(): number
   /** Requests that came from other lanes. */
   sentHere(): number
@@ -207,7 +203,7 @@ function newSide(
   another: (options: Given) => Side,
 ): Side {
   const runner = given.runner ?? new Runner(threads)
-  const counts = { settled: 0, sentHere: 0, hangs: 0, hangsEnded: 0 }
+  const counts = { answered: 0, settled: 0, sentHere: 0, hangs: 0, hangsEnded: 0 }
   const lane = new Lane({
     name: 'svc/g/score (single)',
     subject: 'svc/g/score',
@@ -224,7 +220,13 @@ function newSide(
     witnessed: true,
     borrows: false,
     wantsRequest: false,
-    observer: { answered: () => {}, queuedBatch: () => {}, batch: () => {} },
+    observer: {
+      answered: () => {
+        counts.answered += 1
+      },
+      queuedBatch: () => {},
+      batch: () => {},
+    },
     onSettled: () => {
       counts.settled += 1
     },
@@ -245,6 +247,7 @@ function newSide(
     lane,
     runner,
     scheduler,
+    answered: () => counts.answered,
     settled: () => counts.settled,
     sentHere: () => counts.sentHere,
     hangs: () => counts.hangs,

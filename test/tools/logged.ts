@@ -5,9 +5,10 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { nowMs } from '../../core/base/clock.ts'
 import type { AppError } from '../../core/base/errors.ts'
 import type { QueryLogPolicy } from '../../core/channel/messages.ts'
-import { type Beside, type Caller, Pending } from '../../core/dispatch/lane.ts'
+import { type Beside, type Caller, Pending } from '../../core/dispatch/pending.ts'
 import { Composer } from '../../core/query-log/compose.ts'
 import { EndpointLog } from '../../core/query-log/endpoint-log.ts'
 import { Outbox, ServiceCount } from '../../core/query-log/outbox.ts'
@@ -39,7 +40,9 @@ export function pendingOf({ body = '', beside = {}, requestId }: Omit<Logged, 'a
     replyError: () => {},
   }
   const bytes = typeof body === 'string' ? Buffer.from(body) : body
-  return new Pending(caller, bytes, beside, null)
+  const pending = new Pending(caller, bytes, beside, null)
+  pending.endedMs = nowMs()
+  return pending
 }
 
 /** One endpoint's log, and the lines that it has led to. */

@@ -13,7 +13,7 @@ import type {
   StoppedEndpoint,
 } from '../../core/channel/messages.ts'
 import { StateKnown, StateSent } from '../../core/channel/wire-state.ts'
-import { Pending } from '../../core/dispatch/lane.ts'
+import { Pending } from '../../core/dispatch/pending.ts'
 import { Engine, type EngineOptions } from '../../core/engine/engine.ts'
 import { QUERY_BASE, targetOf, whyUnroutable } from '../../core/engine/routing.ts'
 import { Recorder } from '../../core/metrics/recorder.ts'

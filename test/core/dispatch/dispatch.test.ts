@@ -9,7 +9,7 @@
 import t from 'tap'
 import { ERROR_TABLE } from '../../../core/base/errors.ts'
 import { packBatch } from '../../../core/dispatch/batch.ts'
-import { Pending } from '../../../core/dispatch/lane.ts'
+import { Pending } from '../../../core/dispatch/pending.ts'
 import { pick } from '../../../core/dispatch/scheduler.ts'
 import { Asker, accept, refusalOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
 import { until } from '../../tools/waiting.ts'

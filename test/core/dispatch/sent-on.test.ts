@@ -8,7 +8,8 @@
 
 import t from 'tap'
 import { AppError } from '../../../core/base/errors.ts'
-import { type Lane, Pending, type Whereto } from '../../../core/dispatch/lane.ts'
+import type { Lane, Whereto } from '../../../core/dispatch/lane.ts'
+import { Pending } from '../../../core/dispatch/pending.ts'
 import type { Reroute, WorkerOutcome } from '../../../workers/protocol.ts'
 import { Asker, accept, bodyOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
 

@@ -1,6 +1,6 @@
 /**
  * Goal: whatever the order of arrivals, departures, failures and deadlines, every request that a
- * lane accepts settles exactly once.
+ * lane accepts settles exactly once, and every answer is counted exactly once.
  *
  * Method: random histories, by a seed that is printed, over real lanes and the real scheduler.
  */
@@ -8,7 +8,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Fifo } from '../../../core/dispatch/fifo.ts'
-import { type Lane, Pending } from '../../../core/dispatch/lane.ts'
+import type { Lane } from '../../../core/dispatch/lane.ts'
+import { Pending } from '../../../core/dispatch/pending.ts'
 import { Asker, bodyOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
 import { until } from '../../tools/waiting.ts'
 
@@ -86,11 +87,15 @@ t.test('any order of arrivals, departures, failures: each settles exactly once',
     const settled = () => sides.reduce((sum, side) => sum + side.settled(), 0)
     await until(() => settled() === entered.length)
     await until(() => first.scheduler.running === 0)
+    let told = 0
     for (const { asker, pending } of entered) {
       const replies = asker.answers.length + asker.errors.length
+      told += replies
       if (pending.open || replies > 1) throw new Error(`${replies} replies`)
       if (replies === 0 && !asker.left) throw new Error('no reply for a caller who waits')
     }
+    const answered = sides.reduce((sum, side) => sum + side.answered(), 0)
+    if (answered !== told) throw new Error(`${answered} answers were counted of ${told}`)
     for (const { lane } of sides) if (lane.waiting !== 0) throw new Error('the lane is not empty')
   })
   await fc.assert(property, { seed, numRuns: 40 })

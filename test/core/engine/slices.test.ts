@@ -9,7 +9,7 @@
 
 import t, { type Test } from 'tap'
 import type { AppError } from '../../../core/base/errors.ts'
-import { Pending } from '../../../core/dispatch/lane.ts'
+import { Pending } from '../../../core/dispatch/pending.ts'
 import type { Engine } from '../../../core/engine/engine.ts'
 import { QUERY_BASE, targetOf } from '../../../core/engine/routing.ts'
 import { forestBundle, forgeBundle, type Json } from '../../tools/explained-endpoints.ts'
