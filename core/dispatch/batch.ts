@@ -5,7 +5,7 @@ import type { Lane } from './lane.ts'
 import type { Pending } from './pending.ts'
 
 /** Below this a copy costs less than what else a hand-over takes. */
-const LENT_BYTES_MIN = 64 * 1024
+export const LENT_BYTES_MIN = 64 * 1024
 const NO_BYTES = new Uint8Array(0)
 
 /** Of a POST whose lane does not look at more than its body, beside one that came as a GET. */
@@ -42,7 +42,7 @@ function joined(batch: readonly Pending[], ends: Uint32Array, total: number): Ui
   const bytes = new Uint8Array(total)
   for (let i = 0; i < batch.length; i++) {
     const body = batch[i]?.body ?? null
-    if (body !== null) bytes.set(body, (ends[i] ?? 0) - body.byteLength)
+    if (body !== null) bytes.set(body, i === 0 ? 0 : ends[i - 1])
   }
   return bytes
 }

@@ -40,6 +40,7 @@ export interface Chunk {
 interface Head {
   readonly serviceId: string
   readonly template: Buffer
+  readonly templateBytes: number
   readonly statusAt: number
   /** What the template says at the moment. */
   timeMs: number
@@ -55,9 +56,13 @@ export class Composer {
     const { count, baseMs } = message
     this.#learn(message)
     const lines = new SlabLines(message)
+    let source = -1
+    let head: Head | undefined
     for (let i = 0; i < count; i++) {
-      const head = this.#heads.get(lines.fact(i, FACT.source))
-      if (head !== undefined) fillHead(lines, i, { head, baseMs })
+      const next = lines.fact(i, FACT.source)
+      if (next !== source) head = this.#heads.get(next)
+      source = next
+      if (head !== undefined) fillHead(lines, i, head, baseMs)
     }
     lines.hideKeys()
     lines.findBareTokens()
@@ -74,17 +79,18 @@ export class Composer {
     for (const [id, source] of sources) this.#heads.set(id, headOf(source))
   }
 
-  /** Neighbours of one service become one piece. */
+  /** Neighbours of one source become one piece. */
   #gather(lines: SlabLines, anew: ReadonlyMap<number, Buffer>): Chunk[] {
     const chunks = new Map<string, Chunk>()
     let i = 0
     while (i < lines.count) {
       const first = i
-      const serviceId = this.#serviceOf(lines, first)
+      const source = lines.fact(first, FACT.source)
+      const serviceId = this.#heads.get(source)?.serviceId ?? ''
       const made = anew.get(i)
       i += 1
       if (made === undefined) {
-        while (i < lines.count && !anew.has(i) && this.#serviceOf(lines, i) === serviceId) i += 1
+        while (i < lines.count && lines.fact(i, FACT.source) === source && !anew.has(i)) i += 1
       }
       const piece = made ?? lines.bytes.subarray(lines.fact(first, FACT.start), lines.endOf(i - 1))
       const chunk = chunks.get(serviceId) ?? { serviceId, pieces: [], lines: 0, bytes: 0 }
@@ -94,10 +100,6 @@ export class Composer {
       chunk.bytes += piece.byteLength
     }
     return [...chunks.values()]
-  }
-
-  #serviceOf(lines: SlabLines, i: number): string {
-    return this.#heads.get(lines.fact(i, FACT.source))?.serviceId ?? ''
   }
 
   #lineAnew(lines: SlabLines, i: number): Buffer {
@@ -135,15 +137,12 @@ export class Composer {
 function headOf(source: Source): Head {
   const template = headTemplate(source)
   const { serviceId } = source
-  return { serviceId, template, statusAt: statusAt(template), timeMs: -1, status: -1 }
+  const templateBytes = template.byteLength
+  const changing = { timeMs: -1, status: -1 }
+  return { serviceId, template, templateBytes, statusAt: statusAt(template), ...changing }
 }
 
-interface Filling {
-  readonly head: Head
-  readonly baseMs: number
-}
-
-function fillHead(lines: SlabLines, i: number, { head, baseMs }: Filling): void {
+function fillHead(lines: SlabLines, i: number, head: Head, baseMs: number): void {
   const { template } = head
   const timeMs = baseMs + lines.fact(i, FACT.afterMs)
   if (timeMs !== head.timeMs) {
@@ -159,12 +158,17 @@ function fillHead(lines: SlabLines, i: number, { head, baseMs }: Filling): void 
   const { bytes } = lines
   bytes.set(template, start)
   const totalUs = lines.fact(i, FACT.totalUs)
-  const digitsEnd = start + template.byteLength + millisecondsLength(totalUs)
+  const digitsEnd = start + head.templateBytes + millisecondsLength(totalUs)
   writeMilliseconds(bytes, digitsEnd, totalUs)
   const flags = lines.fact(i, FACT.flags)
-  if ((flags & FLAG.hasAnswer) !== 0) bytes.set(KEY_ANSWER, lines.fact(i, FACT.tail))
+  if ((flags & FLAG.hasAnswer) !== 0) setShort(bytes, lines.fact(i, FACT.tail), KEY_ANSWER)
   if ((flags & FLAG.hasRequest) === 0) return
-  bytes.set((flags & FLAG.isQuery) === 0 ? KEY_REQUEST : KEY_QUERY, digitsEnd)
+  setShort(bytes, digitsEnd, (flags & FLAG.isQuery) === 0 ? KEY_REQUEST : KEY_QUERY)
+}
+
+/** For a few bytes a loop takes a third of what a call of set() does. */
+function setShort(bytes: Uint8Array, at: number, key: readonly number[]): void {
+  for (let i = 0; i < key.length; i++) bytes[at + i] = key[i] ?? 0
 }
 
 /** Three decimals, from the last digit to the first. */

@@ -6,13 +6,13 @@
 import { nowMs } from '../base/clock.ts'
 import { AppError, ERROR_TABLE } from '../base/errors.ts'
 import type { QueryLogPolicy } from '../channel/messages.ts'
+import { LENT_BYTES_MIN } from '../dispatch/batch.ts'
 import type { Answer, LaneLog } from '../dispatch/lane-listeners.ts'
 import type { Pending } from '../dispatch/pending.ts'
 import type { KnownSource, Outbox, ServiceCount } from './outbox.ts'
 import type { Source } from './protocol.ts'
 import { millisecondsLength, queryJson, roomFor, type Slab } from './slab.ts'
 
-const NO_BYTES = new Uint8Array(0)
 const TOTAL_US_MAX = 2 ** 32 - 1
 /** Of what went wrong; longer texts quote what the caller has sent, which stands there already. */
 const MESSAGE_CHARACTERS_MAX = 2_000
@@ -74,20 +74,20 @@ export class EndpointLog implements LaneLog {
   }
 
   #write(pending: Pending, status: number, answer: Answer): void {
-    const { endedMs } = pending
+    const { body, endedMs, facts } = pending
     const totalUs = microseconds(endedMs - pending.arrivedMs)
     const failure = answer instanceof AppError
     const shown = failure ? membersOf(answer, pending.caller.requestId ?? null) : answer
-    const { facts } = pending
     const query = facts !== null && facts.method === 'GET' ? queryJson(facts.query) : null
-    const body = pending.body ?? NO_BYTES
-    const requestBytes = query === null ? body.byteLength : Buffer.byteLength(query)
+    const bodyBytes = body === null ? 0 : lengthOf(body, pending.bytes)
+    const requestBytes = query === null ? bodyBytes : Buffer.byteLength(query)
     const source = this.#sourceOf(pending.ticket.callerId)
     const slab = this.#begin(source, totalUs, roomFor(requestBytes, shown.length))
     if (source === null || slab === null) return
     // Text is what a worker has encoded, and it has parsed the body before; all else is checked.
     if (query !== null) slab.query(query)
-    else if (body.byteLength > 0) slab.request(body, typeof answer === 'string')
+    else if (body !== null && bodyBytes > 0)
+      slab.request(body, bodyBytes, typeof answer === 'string')
     else slab.noRequest()
     if (failure && typeof shown === 'string') slab.members(shown)
     else slab.answer(shown)
@@ -120,6 +120,14 @@ export class EndpointLog implements LaneLog {
     this.#last = known
     return known
   }
+}
+
+/**
+ * Once a process has transferred a buffer, V8 calls a function to ask any for its length. A large
+ * body may have been lent to a thread before anybody logged: then it is empty, whatever it was.
+ */
+function lengthOf(body: Uint8Array, asItCame: number): number {
+  return asItCame < LENT_BYTES_MIN ? asItCame : body.byteLength
 }
 
 function microseconds(ms: number): number {

@@ -55,18 +55,14 @@ const SECRET_ARGUMENT =
 const ID_CHARACTERS_MAX = 256
 
 const KEY_TOTAL = ',"totalMs":'
-export const KEY_REQUEST = Buffer.from(',"request":')
-export const KEY_QUERY = Buffer.from(',"query":')
-export const KEY_ANSWER = Buffer.from(',"answer":')
+export const KEY_REQUEST = [...Buffer.from(',"request":')]
+export const KEY_QUERY = [...Buffer.from(',"query":')]
+export const KEY_ANSWER = [...Buffer.from(',"answer":')]
 /** What ends a line: a brace, and a line feed when all others in the slab have been looked for. */
 export const LINE_END_BYTES = 2
 const BRACE = 125
 const BLANK = 32
-/** As numbers: what asks a buffer for its length calls a function. */
-const KEY_REQUEST_BYTES = KEY_REQUEST.byteLength
-const KEY_QUERY_BYTES = KEY_QUERY.byteLength
-const KEY_ANSWER_BYTES = KEY_ANSWER.byteLength
-const KEYS_BYTES = KEY_REQUEST_BYTES + KEY_ANSWER_BYTES + LINE_END_BYTES
+const KEYS_BYTES = KEY_REQUEST.length + KEY_ANSWER.length + LINE_END_BYTES
 
 /** Where the time stands in a head. */
 export const TIME_AT = '{"time":"'.length
@@ -110,10 +106,15 @@ export function millisecondsLength(us: number): number {
   return us < 10_000_000 ? 8 : String(Math.floor(us / 1_000)).length + 4
 }
 
+/** What write() calls when it has looked at its arguments, which takes as long as to write. */
+interface Utf8Buffer extends Buffer {
+  utf8Write(text: string, at: number, bytesMax: number): number
+}
+
 /** The side that fills. */
 export class Slab {
   readonly buffer: ArrayBuffer
-  readonly #bytes: Buffer
+  readonly #bytes: Utf8Buffer
   readonly #facts: Uint32Array
   #wallMs = 0
   #openedMs = 0
@@ -126,7 +127,7 @@ export class Slab {
 
   constructor(buffer = new ArrayBuffer(SLAB_LINE_BYTES + SLAB_LINES_MAX * FACTS * 4)) {
     this.buffer = buffer
-    this.#bytes = Buffer.from(buffer, 0, SLAB_LINE_BYTES)
+    this.#bytes = Buffer.from(buffer, 0, SLAB_LINE_BYTES) as Utf8Buffer
     this.#facts = factsOf(buffer)
   }
 
@@ -162,11 +163,10 @@ export class Slab {
     this.#flags = 0
   }
 
-  request(body: Uint8Array, isProven: boolean): void {
+  request(body: Uint8Array, byteLength: number, isProven: boolean): void {
     this.#flags |= isProven ? FLAG.hasRequest : FLAG.hasRequest | FLAG.checkRequest
-    this.#at += KEY_REQUEST_BYTES
+    this.#at += KEY_REQUEST.length
     this.#note(FACT.request, this.#at)
-    const { byteLength } = body
     if (byteLength <= PART_BYTES_MAX) {
       this.#bytes.set(body, this.#at)
       this.#at += byteLength
@@ -181,7 +181,7 @@ export class Slab {
   /** Arguments of a GET, of `queryJson`. */
   query(json: string): void {
     this.#flags |= FLAG.hasRequest | FLAG.isQuery
-    this.#at += KEY_QUERY_BYTES
+    this.#at += KEY_QUERY.length
     this.#note(FACT.request, this.#at)
     this.#at += this.#bytes.write(json, this.#at)
   }
@@ -194,7 +194,7 @@ export class Slab {
   answer(answer: string | Uint8Array): void {
     this.#note(FACT.tail, this.#at)
     this.#flags |= FLAG.hasAnswer
-    this.#at += KEY_ANSWER_BYTES
+    this.#at += KEY_ANSWER.length
     if (typeof answer === 'string') this.#textAnswer(answer)
     else {
       this.#flags |= FLAG.checkAnswer
@@ -231,7 +231,7 @@ export class Slab {
 
   #textAnswer(answer: string): void {
     if (answer.length * 3 <= PART_BYTES_MAX) {
-      this.#at += this.#bytes.write(answer, this.#at)
+      this.#at += this.#bytes.utf8Write(answer, this.#at, SLAB_LINE_BYTES - this.#at)
       return
     }
     const bytes = Buffer.byteLength(answer)
