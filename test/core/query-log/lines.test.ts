@@ -9,8 +9,9 @@
 import t from 'tap'
 import { AppError } from '../../../core/base/errors.ts'
 import { newSecret } from '../../../core/base/ids.ts'
+import { LENT_BYTES_MIN } from '../../../core/dispatch/batch.ts'
 import { effort, sayEffort } from '../../tools/effort.ts'
-import { type Line, linesMade, linesOf } from '../../tools/logged.ts'
+import { type Line, linesMade, linesOf, pendingOf } from '../../tools/logged.ts'
 import { type Random, randomOf } from '../../tools/random.ts'
 
 const KIB = 1024
@@ -77,6 +78,19 @@ t.test('bodies and answers of all kinds', async (t) => {
   t.notOk('request' in one('', ok), 'no body, no member')
   const deep = '['.repeat(5_000) + ']'.repeat(5_000)
   t.equal(one(deep, Buffer.from('1')).requestText, deep, 'too deep for readers')
+})
+
+t.test('a body that was lent before anybody logged', async (t) => {
+  const { log, record, lines } = linesMade()
+  const body = `"${'x'.repeat(LENT_BYTES_MIN - 2)}"`
+  record({ body, answer: '{}' })
+  lines()
+  const pending = pendingOf({ body })
+  pending.body = new Uint8Array(0)
+  log.record(pending, 200, '{"b":1}')
+  const [line] = lines()
+  t.same(line.answer, { b: 1 })
+  t.notOk('request' in line || 'requestText' in line, 'and nothing that stood there before')
 })
 
 t.test('what is too long is cut, and says so', async (t) => {
