@@ -11,6 +11,7 @@ import t, { type Test } from 'tap'
 import { compiled } from '../../bench/paths.ts'
 import { bundleEntries, zip } from '../../bench/workloads/zip-writer.ts'
 import { Client } from '../tools/client.ts'
+import { sayEffort } from '../tools/effort.ts'
 import { bundleNamed, type Operation, perform } from '../tools/history.ts'
 import { freshHome, readyLine, startNode, startProcess, type TestNode } from '../tools/node.ts'
 import { regressor } from '../tools/onnx-models.ts'
@@ -129,6 +130,7 @@ t.test('every other change: record, answer, and only then files go', { skip }, a
   copied(t, node.home, all)
   const answers = answersIn(all)
   t.equal(answers.length, operations.length, 'every answer was seen')
+  sayEffort({ operations: operations.length, calls: all.length })
   for (const [i, operation] of operations.entries()) {
     const [after, until] = [answers[i - 1]?.from ?? -1, answers[i]?.from ?? -1]
     const calls = all.filter(({ from }) => from > after && from <= until)

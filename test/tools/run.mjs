@@ -5,6 +5,7 @@
  *   node test/tools/run.mjs                   everything
  *   node test/tools/run.mjs test/core/x       the build and the test files whose path holds this
  *   node test/tools/run.mjs --checks          everything but the tests
+ *   node test/tools/run.mjs --promises        the tests that README's promises name, and a table
  *   node test/tools/run.mjs --processes 2     whole nodes have two serving processes
  *   node test/tools/run.mjs --compiled F.js   these compiled files as they are
  *
@@ -14,16 +15,19 @@
  */
 
 import { spawn } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
+import { figuresIn, promiseReport, promisesIn } from './promises.mjs'
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const UNDER_CI = process.env.CI === 'true' || process.env.CI === '1'
 
+/** Who tries harder has more time: see effort.ts. */
+const EFFORT = Math.max(1, Number(process.env.EFFORT ?? 1))
 /** Longest time of one test file; a hang must end long before the whole run is given up. */
-const FILE_S = Number(process.env.TEST_FILE_TIMEOUT_S ?? 300)
+const FILE_S = Number(process.env.TEST_FILE_TIMEOUT_S ?? 300 * EFFORT)
 /** tap ends a file at its own limit and says where it hung; this much later the file is killed. */
 const KILL_AFTER_MS = 2_000
 /** A child that a test started must be gone this long after the test. */
@@ -78,6 +82,8 @@ const CHECKS = [
 /** Serving processes of the nodes that tests start. */
 let processes = 1
 const totals = { passed: 0, failed: 0, skipped: 0 }
+/** By path, what became of each file and what it has printed of its figures. */
+const results = new Map()
 /** Files that failed and then passed: worth a look, each. */
 const secondTries = []
 /** Process groups of what runs now, so that an interrupted run leaves nothing behind. */
@@ -87,12 +93,20 @@ async function main(given) {
   const args = withoutProcesses(given)
   const filters = args.filter((arg) => !arg.startsWith('--'))
   if (args.includes('--compiled')) return runFiles(filters, JOBS)
-  const checks = filters.length === 0 ? CHECKS : CHECKS.filter((check) => check.fatal)
+  const tries = args.includes('--promises')
+  const checks = filters.length === 0 && !tries ? CHECKS : CHECKS.filter((check) => check.fatal)
   for (const check of checks) {
     const passed = await runCheck(check)
     if (!passed && check.fatal) return console.log('\nNot compiled, so no test was run.')
   }
-  if (!args.includes('--checks')) await runSources(filters)
+  if (tries) await runPromises()
+  else if (!args.includes('--checks')) await runSources(filters)
+}
+
+async function runPromises() {
+  const promises = promisesIn(readFileSync(join(ROOT, 'README.md'), 'utf8'))
+  await runAll([...new Set(promises.flatMap(({ tests }) => tests))])
+  console.log(`\n${promiseReport(promises, results)}`)
 }
 
 /** Takes `--processes N` out of the arguments, for all that is run. */
@@ -168,6 +182,7 @@ async function runFile(file) {
     tried = await tryFile(file, name)
     if (tried.problem === null) secondTries.push(name)
   }
+  results.set(name, tried)
   totals.passed += tried.counts.passed
   totals.skipped += tried.counts.skips.length
   for (const skip of tried.counts.skips) console.log(`                 skipped: ${skip}`)
@@ -182,7 +197,9 @@ async function tryFile(file, name) {
   const problem = problemOf(result, counts)
   const mark = problem === null ? 'ok     ' : 'FAILED '
   console.log(`${mark} ${seconds(result.ms)}  ${name}  ${counts.passed} passed`)
-  return { counts, problem, details: problem === null ? '' : withoutPassed(result.output) }
+  const details = problem === null ? '' : withoutPassed(result.output)
+  const figures = figuresIn(result.output)
+  return { counts, problem, details, figures, passed: counts.passed, ms: result.ms }
 }
 
 /** tap's own account of a file, `# { total: 5, pass: 4, fail: 1 }`, and what was skipped. */

@@ -4,8 +4,9 @@
  * its closing line and exit code are read as a script would read them.
  */
 
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { ROOT } from '../../bench/paths.ts'
 
@@ -139,4 +140,47 @@ t.test('a run of nothing fails', async (t) => {
   const run = await runner(['--compiled'])
   t.equal(run.lines.at(-1), '0 passed, 1 failed')
   t.equal(run.code, 1)
+})
+
+const README = `
+| # | Promise | Held by |
+|---|---|---|
+| 1 | It holds. | \`test/a.test.ts\` \`test/b.test.ts\` |
+| 2 | It does not. | \`test/b.test.ts\` \`test/c.test.ts\` |
+| 3 | Nobody has looked. | \`test/d.test.ts\` |
+`
+const OUTPUT = `TAP version 14
+    # {"kills":6,"seed":5}
+    # seed 7
+    # {"kills":6,"seed":5}
+# a remark
+# { total: 5, pass: 5 }
+# time=3ms
+`
+const SAY = `
+import { figuresIn, promiseReport, promisesIn } from './test/tools/promises.mjs'
+const [readme, output] = process.argv.slice(1)
+const file = (problem) => ({ problem, passed: 5, figures: figuresIn(output), ms: 2_000 })
+const results = new Map([['a', file(null)], ['b', file(null)], ['c', file('1 failed')]].map(
+  ([name, result]) => ['test/' + name + '.test.ts', result],
+))
+console.log(promiseReport(promisesIn(readme), results))
+`
+
+t.test('of each promise it is said whether it was held, and by what', async (t) => {
+  const args = ['--input-type=module', '-e', SAY, README, OUTPUT]
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: ROOT })
+  const [held, broken, unseen] = stdout.split(/(?=^ \d {2})/m)
+  const figures = ['{"kills":6,"seed":5}', 'seed 7'].map((figure) => `        ${figure}`)
+  const ofFile = (name: string, found: string): string[] => [
+    `      test/${name}.test.ts: ${found} in 2 s`,
+    ...figures,
+  ]
+  t.same(held?.trimEnd().split('\n'), [
+    ' 1  held    It holds.',
+    ...ofFile('a', '5 passed'),
+    ...ofFile('b', '5 passed'),
+  ])
+  t.match(broken, / 2 {2}BROKEN {2}It does not\.[\s\S]*c\.test\.ts: 1 failed in 2 s/)
+  t.match(unseen, / 3 {2}BROKEN {2}[\s\S]*d\.test\.ts: not run/)
 })
