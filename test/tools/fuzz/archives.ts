@@ -38,7 +38,7 @@ const LIES: readonly Lie[] = [
 ]
 
 const ENDS: readonly ((random: Random) => ZipOptions)[] = [
-  (random) => ({ comment: Buffer.alloc(random.below(66_000), 'c') }),
+  (random) => ({ comment: Buffer.alloc(random.below(65_536), 'c') }),
   (random) => ({
     prefix: Buffer.alloc(random.below(500), 'P'),
     prefixCounted: random.next() < 0.5,
