@@ -4,7 +4,7 @@
  *
  * Method: requests made of a grammar and of changed bytes, with a seed, sent to both ports of a
  * started node by callers who cut them in pieces, close their half or leave. SEED=… repeats a run,
- * EFFORT=10 sends 200,000.
+ * EFFORT=10 sends 400,000.
  */
 
 import t, { type Test } from 'tap'
@@ -13,11 +13,11 @@ import { effortShare, sayEffort } from '../tools/effort.ts'
 import { shown } from '../tools/fuzz/bytes.ts'
 import { authorizationOf, type FuzzRequest, requestOf } from '../tools/fuzz/requests.ts'
 import { answersIn, faultOf, manneredVisit, type Visit, visit } from '../tools/fuzz/visit.ts'
-import { noDrift, type Watched, watchedNode } from '../tools/fuzz/watched.ts'
+import { LOOKS, noDrift, type Watched, watchedNode } from '../tools/fuzz/watched.ts'
 import { regressor } from '../tools/onnx-models.ts'
 import { type Random, randomOf } from '../tools/random.ts'
 
-const REQUESTS = effortShare(12_000, 200_000)
+const REQUESTS = effortShare(12_000, 400_000)
 const KEYS = effortShare(1_500, 10_000)
 /** Of the requests, those to the admin port. */
 const ADMIN_SHARE = 0.15
@@ -26,8 +26,6 @@ const CALLERS = 128
 const WAIT_MS = 150
 const END_MS = 5_000
 const BODY = '{"features":{"f0":1,"f1":2}}'
-/** Values that are looked at for the drift: the first when a quarter has passed. */
-const LOOKS = 12
 
 t.setTimeout(600_000)
 
@@ -120,7 +118,7 @@ async function attack(world: World, random: Random): Promise<Tally> {
         const seen = shown(got.received)
         tally.faults.push(`SEED=${random.seed} no. ${number}: ${fault}\n${what}\n-> ${seen}`)
       }
-      if (number % Math.round(REQUESTS / LOOKS) === 0 && number > REQUESTS / 5) await world.look()
+      if (number % Math.round(REQUESTS / LOOKS) === 0) await world.look()
     }
   }
   await Promise.all(Array.from({ length: CALLERS }, caller))

@@ -15,6 +15,8 @@ import { until } from '../waiting.ts'
 /** pino's number for errors: all that is less has been dealt with. */
 const ERROR_LEVEL = 50
 const MIB = 1024 ** 2
+/** Looks of one attack: a quarter of them meets each heap shortly after it was collected, once. */
+export const LOOKS = 60
 const GROWTH_MIB_MAX = 150
 const DRIFT_PERCENT_MAX = effort(50, 5)
 
@@ -35,7 +37,10 @@ export interface Watched {
   look(): Promise<void>
   /** The invariants; `allowed` are texts of log lines of level error that are to be expected. */
   check(t: Test, allowed?: RegExp): Promise<void>
-  /** Own memory of all processes; `drift` is the growth in the second half, in percent. */
+  /**
+   * Own memory of all processes; `drift` is how much more than in the second quarter they have at
+   * the least in the last one, in percent.
+   */
   memory(): Memory
 }
 
@@ -83,19 +88,19 @@ async function smallHeapNode(t: Test, settings: NodeSettings): Promise<TestNode>
 
 function memoryOf(looks: readonly (readonly number[])[]): Memory {
   const sums = looks.map((look) => look.reduce((sum, one) => sum + one, 0))
-  const half = Math.floor(sums.length / 2)
-  // The least of two looks each: one of them may have met a collection that is due.
-  const least = (from: number) => Math.min(...sums.slice(from, from + 2))
-  const [before, toMib] = [least(half - 1), least(sums.length - 2)]
+  // A heap grows until it is collected, so what it is at the least is what somebody holds.
+  const least = (from: number, until: number): number =>
+    Math.min(...sums.slice(Math.floor(from * sums.length), Math.ceil(until * sums.length)))
+  const [before, toMib] = [least(1 / 4, 1 / 2), least(3 / 4, 1)]
   const driftPercent = Math.round((toMib / before - 1) * 1000) / 10
   const looksMib = looks.map((look) => look.join('+')).join(' ')
   return { driftPercent, fromMib: sums[0] ?? 0, toMib, looksMib }
 }
 
-/** After a warm-up memory stays what it is; a short run is all warm-up. */
+/** After a warm-up memory stays what it is; a run of less than a minute is all warm-up. */
 export function noDrift(t: Test, { driftPercent, fromMib, toMib, looksMib }: Memory): void {
   t.ok(toMib - fromMib < GROWTH_MIB_MAX, `own memory at each look: ${looksMib} MiB`)
-  t.ok(driftPercent < DRIFT_PERCENT_MAX, `${driftPercent} % in the second half`)
+  t.ok(driftPercent < DRIFT_PERCENT_MAX, `${driftPercent} % from the second to the last quarter`)
 }
 
 /** Of control, then of the serving processes. */
