@@ -26,6 +26,8 @@ export type AdminCall = (
 
 export interface BareNode extends Server {
   readonly admin: AdminCall
+  /** Its data directory. */
+  readonly home: string
 }
 
 export async function startBareNode(options: NodeOptions = {}): Promise<BareNode> {
@@ -52,7 +54,7 @@ export async function startBareNode(options: NodeOptions = {}): Promise<BareNode
       },
     })
     const stop = () => server.stop().finally(removeHome)
-    return { ...server, stop, admin: adminClient(server, adminKey) }
+    return { ...server, stop, home, admin: adminClient(server, adminKey) }
   } catch (error) {
     removeHome()
     throw error
