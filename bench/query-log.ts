@@ -3,9 +3,8 @@
  * every one, each between two measurements while nothing is. A shared machine changes its speed by
  * a third within seconds; the mean of what came before and after has met most of it too.
  *
- * The log is at its size from the start, as one is that has run for long: a new file removes the
- * oldest, and its pages are used again. While a log grows it takes memory that nobody has used yet,
- * which the host of a virtual machine must give first: up to 5 % of the requests/s more.
+ * The log is at its size from the start, as one is that has run for long, so that what it takes to
+ * remove the oldest file for each new one is part of the figure.
  */
 
 import { median } from './latency.ts'
