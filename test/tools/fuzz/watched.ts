@@ -18,6 +18,8 @@ const MIB = 1024 ** 2
 /** Looks of one attack: a quarter of them meets each heap shortly after it was collected, once. */
 export const LOOKS = 60
 const GROWTH_MIB_MAX = 150
+/** Of each thread; its young part alone would else grow to 48 MiB within minutes. */
+const SMALL_HEAP = ['--max-old-space-size=64', '--max-semi-space-size=2'] as const
 const DRIFT_PERCENT_MAX = effort(50, 5)
 
 export interface Memory {
@@ -75,7 +77,7 @@ export async function watchedNode(t: Test, settings: WatchedSettings = {}): Prom
  * and not at some time afterwards: what grows then is a leak.
  */
 async function smallHeapNode(t: Test, settings: NodeSettings): Promise<TestNode> {
-  const program = [process.execPath, '--max-old-space-size=64', compiled('core/main.ts')]
+  const program = [process.execPath, ...SMALL_HEAP, compiled('core/main.ts')]
   const started = startProcess(t, settings, program)
   const { child, home, adminKey, log, ended } = started
   const ready = await readyLine(started)
