@@ -19,6 +19,7 @@ import { type Random, randomOf } from '../tools/random.ts'
 
 const REQUESTS = effortShare(12_000, 400_000)
 const KEYS = effortShare(1_500, 10_000)
+const REFUSALS = effortShare(10_000, 60_000)
 /** Of the requests, those to the admin port. */
 const ADMIN_SHARE = 0.15
 const CALLERS = 128
@@ -180,4 +181,28 @@ t.test('keys that are nearly right open nothing', async (t) => {
   t.ok(counts.opened > 0, `${counts.opened} of them were right`)
   sayEffort({ keys: KEYS, opened: counts.opened, seed: random.seed })
   await world.check(t)
+})
+
+t.test('what is refused for its two readings leaves nothing in memory', async (t) => {
+  const { queryPort, nativeBytes, check } = await open(t)
+  const head = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx'
+  const bytes = Buffer.from(head)
+  const asked: Visit = { bytes, manner: 'whole', cuts: [], waitMs: END_MS, untilEnd: true }
+  const ask = async (times: number): Promise<void> => {
+    let left = times
+    const caller = async (): Promise<void> => {
+      for (; left > 0; left -= 1) {
+        const [answer, ...more] = answersIn((await visit(queryPort, asked)).received, false)
+        if (answer?.status !== 400 || more.length > 0) t.fail(`${answer?.status}`)
+      }
+    }
+    await Promise.all(Array.from({ length: CALLERS }, caller))
+  }
+  await ask(REFUSALS / 2)
+  const before = await nativeBytes()
+  await ask(REFUSALS)
+  const grownBytes = (await nativeBytes()) - before
+  sayEffort({ refusals: REFUSALS, grownBytes })
+  t.ok(grownBytes < REFUSALS * 50, `${grownBytes} bytes after ${REFUSALS} more`)
+  await check(t)
 })

@@ -37,6 +37,8 @@ export interface Watched {
   readonly adminPort: number
   /** A look at the memory, for the drift: from the second one on. */
   look(): Promise<void>
+  /** What the serving process holds of its native libraries' main heap; 0: the system is silent. */
+  nativeBytes(): Promise<number>
   /** The invariants; `allowed` are texts of log lines of level error that are to be expected. */
   check(t: Test, allowed?: RegExp): Promise<void>
   /**
@@ -67,9 +69,10 @@ export async function watchedNode(t: Test, settings: WatchedSettings = {}): Prom
     t.pass('no request is left in flight')
   }
   const memory = (): Memory => memoryOf(looks)
+  const nativeBytes = async (): Promise<number> => heapBytes((await pidsOf(client, node))[1] ?? 0)
   const port = (url: string) => Number(new URL(url).port)
   const ports = { queryPort: port(node.url), adminPort: port(node.adminUrl) }
-  return { node, client, ...ports, look, check, memory }
+  return { node, client, ...ports, look, nativeBytes, check, memory }
 }
 
 /**
@@ -121,6 +124,15 @@ function ownBytes(pid: number): number {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8')
     return 1024 * Number(/^RssAnon:\s+(\d+)/m.exec(status)?.[1] ?? 0)
+  } catch {
+    return 0
+  }
+}
+
+function heapBytes(pid: number): number {
+  try {
+    const [, heap = ''] = readFileSync(`/proc/${pid}/smaps`, 'utf8').split('[heap]')
+    return 1024 * Number(/^Anonymous:\s+(\d+)/m.exec(heap)?.[1] ?? 0)
   } catch {
     return 0
   }
