@@ -26,8 +26,6 @@ export type AdminCall = (
 
 export interface BareNode extends Server {
   readonly admin: AdminCall
-  /** Its data directory. */
-  readonly home: string
 }
 
 export async function startBareNode(options: NodeOptions = {}): Promise<BareNode> {
@@ -54,7 +52,7 @@ export async function startBareNode(options: NodeOptions = {}): Promise<BareNode
       },
     })
     const stop = () => server.stop().finally(removeHome)
-    return { ...server, stop, home, admin: adminClient(server, adminKey) }
+    return { ...server, stop, admin: adminClient(server, adminKey) }
   } catch (error) {
     removeHome()
     throw error

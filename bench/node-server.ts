@@ -1,9 +1,7 @@
 /** The node that the figures are about: the small model in two generations, and more on request. */
 
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { LIMITS } from '../core/config/limits.ts'
-import { fileName } from '../core/query-log/file-names.ts'
 import { type AdminCall, callerHeaders, startBareNode, switchService, upload } from './bare-node.ts'
 import { ROOT } from './paths.ts'
 import { PREDICT_PATH } from './peers/ready.ts'
@@ -11,8 +9,6 @@ import type { Server } from './servers.ts'
 
 const SERVICE = 'bench'
 const GENERATIONS = ['v1', 'v2'] as const
-/** Beyond what any system numbers its processes by. */
-const NO_PID = 99_999_999
 type Generation = (typeof GENERATIONS)[number]
 
 export interface NodeServer extends Server {
@@ -22,8 +18,6 @@ export interface NodeServer extends Server {
   switchTo(generation: Generation): Promise<void>
   /** Which queries are logged: `off`, `sample:0.01`, `all`. */
   logQueries(mode: string): Promise<void>
-  /** Makes its query log look as if it had reached its size long ago. */
-  fillLog(): void
   /** Makes a service of one generation; the key of `headers` opens it. */
   deploy(serviceId: string, archive: string): Promise<void>
 }
@@ -40,7 +34,6 @@ export async function startNode(python: string): Promise<NodeServer> {
       logQueries: async (mode) => {
         await admin(`/services/${SERVICE}/settings`, { queryLog: mode }, 'PATCH')
       },
-      fillLog: () => fillLog(join(node.home, 'query-log', SERVICE)),
       deploy: (serviceId, archive) => deployService(admin, serviceId, archive),
     }
   } catch (error) {
@@ -67,16 +60,6 @@ async function deploySmall(admin: AdminCall): Promise<Record<string, string>> {
   }
   await switchService(admin, SERVICE, 'v1')
   return callerHeaders(admin)
-}
-
-/** Files of a process that there cannot be, so that each new file removes one of them. */
-function fillLog(folder: string): void {
-  const { queryLogFileBytesMax, queryLogTotalBytesMax } = LIMITS
-  const lines = Buffer.alloc(queryLogFileBytesMax, `${' '.repeat(499)}\n`)
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
-  for (let i = 0; i < queryLogTotalBytesMax / queryLogFileBytesMax; i++) {
-    writeFileSync(join(folder, fileName(0, NO_PID, i)), lines)
-  }
 }
 
 /** The body that every measurement sends. */

@@ -2,9 +2,6 @@
  * What the query log costs: the same load on the node while a query in a hundred is logged, or
  * every one, each between two measurements while nothing is. A shared machine changes its speed by
  * a third within seconds; the mean of what came before and after has met most of it too.
- *
- * The log is at its size from the start, as one is that has run for long, so that what it takes to
- * remove the oldest file for each new one is part of the figure.
  */
 
 import { median } from './latency.ts'
@@ -56,7 +53,6 @@ export async function queryLogTrial(
 ): Promise<QueryLogTrial> {
   const compared: Record<LoggedMode, Compared[]> = { 'sample:0.01': [], all: [] }
   let idle = true
-  lineup.node.fillLog()
   try {
     // The first round is not counted: the thread that writes starts, and its code gets warm.
     for (let round = 0; round <= options.rounds; round++) {
