@@ -15,7 +15,7 @@ import { until } from '../waiting.ts'
 /** pino's number for errors: all that is less has been dealt with. */
 const ERROR_LEVEL = 50
 const MIB = 1024 ** 2
-/** Looks of one attack: a quarter of them meets each heap shortly after it was collected, once. */
+/** Looks of one attack, so many that the least of a quarter of them says something. */
 export const LOOKS = 60
 const GROWTH_MIB_MAX = 150
 /** Of each thread; its young part alone would else grow to 48 MiB within minutes. */
@@ -35,7 +35,7 @@ export interface Watched {
   readonly client: Client
   readonly queryPort: number
   readonly adminPort: number
-  /** A look at the memory, for the drift: from the second one on. */
+  /** A look at the memory, for the drift. */
   look(): Promise<void>
   /** What the serving process holds of its native libraries' main heap; 0: the system is silent. */
   nativeBytes(): Promise<number>
@@ -102,7 +102,7 @@ function memoryOf(looks: readonly (readonly number[])[]): Memory {
   return { driftPercent, fromMib: sums[0] ?? 0, toMib, looksMib }
 }
 
-/** After a warm-up memory stays what it is; a run of less than a minute is all warm-up. */
+/** After a warm-up memory stays what it is; a short run is all warm-up. */
 export function noDrift(t: Test, { driftPercent, fromMib, toMib, looksMib }: Memory): void {
   t.ok(toMib - fromMib < GROWTH_MIB_MAX, `own memory at each look: ${looksMib} MiB`)
   t.ok(driftPercent < DRIFT_PERCENT_MAX, `${driftPercent} % from the second to the last quarter`)
