@@ -186,3 +186,8 @@ export function toAppError(thrown: unknown): AppError {
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
 }
+
+/** The name of a system's error, `ENOSPC` for one; null: it has none. */
+export function codeOf(thrown: unknown): string | null {
+  return thrown instanceof Error && 'code' in thrown ? String(thrown.code) : null
+}

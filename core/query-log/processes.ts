@@ -1,6 +1,7 @@
 /** Whether the process that began a file is still there, and no other one with its number. */
 
 import { readFileSync } from 'node:fs'
+import { codeOf } from '../base/errors.ts'
 import type { LogFile } from './file-names.ts'
 
 /** Linux counts the start of a process in hundredths of a second, whatever its own clock does. */
@@ -18,7 +19,7 @@ function exists(pid: number): boolean {
   try {
     return process.kill(pid, 0)
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    return codeOf(error) === 'EPERM'
   }
 }
 

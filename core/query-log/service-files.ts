@@ -19,6 +19,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { wallMs } from '../base/clock.ts'
+import { type DirectAppender, endsBlock, padded } from './direct.ts'
 import { fileName, type LogFile, logFileOf } from './file-names.ts'
 import { isWriting } from './processes.ts'
 import type { WriterSetup } from './protocol.ts'
@@ -29,14 +30,18 @@ const PIECES_MAX = 512
 export class ServiceFiles {
   readonly #directory: string
   readonly #setup: WriterSetup
+  readonly #appender: DirectAppender
   #file: number | null = null
+  /** The same file, opened for appends of whole blocks. */
+  #direct: number | null = null
   #path = ''
   #bytes = 0
   #files = 0
 
-  constructor(serviceId: string, setup: WriterSetup) {
+  constructor(serviceId: string, setup: WriterSetup, appender: DirectAppender) {
     this.#directory = join(setup.directory, serviceId)
     this.#setup = setup
+    this.#appender = appender
   }
 
   /** Throws when not all of it can be written, and then none of it is. */
@@ -44,9 +49,8 @@ export class ServiceFiles {
     const file = this.#fileFor(bytes)
     const before = this.#bytes
     try {
-      for (let at = 0; at < pieces.length; at += PIECES_MAX) {
-        this.#write(file, pieces.slice(at, at + PIECES_MAX))
-      }
+      if (this.#appender.suits(bytes)) this.#appendBlocks(file, pieces, bytes)
+      else this.#write(file, pieces)
     } catch (error) {
       this.#bytes = before
       this.#cut(file, before)
@@ -55,13 +59,32 @@ export class ServiceFiles {
   }
 
   close(): void {
-    const file = this.#file
+    for (const file of [this.#file, this.#direct]) if (file !== null) closeSync(file)
     this.#file = null
-    if (file !== null) closeSync(file)
+    this.#direct = null
+  }
+
+  /** Through the cache at first, up to where a block begins. */
+  #appendBlocks(file: number, pieces: readonly Uint8Array[], bytes: number): void {
+    const { blocks, blockBytes } = padded(pieces, bytes, this.#bytes)
+    const direct = endsBlock(this.#bytes) ? this.#directFile() : null
+    if (direct !== null && this.#appender.append(direct, blocks)) this.#bytes += blockBytes
+    else this.#write(file, blocks)
+  }
+
+  #directFile(): number | null {
+    this.#direct ??= this.#appender.open(this.#path)
+    return this.#direct
+  }
+
+  #write(file: number, pieces: readonly Uint8Array[]): void {
+    for (let at = 0; at < pieces.length; at += PIECES_MAX) {
+      this.#writeAtOnce(file, pieces.slice(at, at + PIECES_MAX))
+    }
   }
 
   /** A call may take only a part of what it is given, before it says why. */
-  #write(file: number, pieces: readonly Uint8Array[]): void {
+  #writeAtOnce(file: number, pieces: readonly Uint8Array[]): void {
     let left = pieces
     while (left.length > 0) {
       const written = writevSync(file, [...left])
@@ -92,9 +115,9 @@ export class ServiceFiles {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 })
     this.#makeRoom()
     this.#files += 1
-    this.#path = fileName(wallMs(), process.pid, this.#files)
+    this.#path = join(this.#directory, fileName(wallMs(), process.pid, this.#files))
     this.#bytes = 0
-    const file = openSync(join(this.#directory, this.#path), 'ax', 0o600)
+    const file = openSync(this.#path, 'ax', 0o600)
     this.#file = file
     return file
   }

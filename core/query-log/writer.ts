@@ -5,8 +5,9 @@
 
 import { existsSync } from 'node:fs'
 import { wallMs } from '../base/clock.ts'
-import { messageOf } from '../base/errors.ts'
+import { codeOf, messageOf } from '../base/errors.ts'
 import { type Chunk, Composer } from './compose.ts'
+import { DirectAppender } from './direct.ts'
 import type { FromWriter, LinesMessage, ServiceLines, ToWriter, WriterSetup } from './protocol.ts'
 import { repairAll } from './repair.ts'
 import { ServiceFiles } from './service-files.ts'
@@ -29,6 +30,7 @@ interface ServiceLog {
 export class Writer {
   readonly #options: WriterOptions
   readonly #composer = new Composer()
+  readonly #appender = new DirectAppender()
   readonly #services = new Map<string, ServiceLog>()
   #timer: NodeJS.Timeout | null = null
 
@@ -97,7 +99,7 @@ export class Writer {
     if (log.inTrouble === (error !== null)) return
     log.inTrouble = error !== null
     const reason = error === null ? null : messageOf(error)
-    const code = error === null ? null : codeOf(error)
+    const code = error === null ? null : (codeOf(error) ?? 'unknown')
     this.#options.tell({ kind: 'trouble', serviceId, reason, code }, [])
   }
 
@@ -115,7 +117,7 @@ export class Writer {
   #log(serviceId: string): ServiceLog {
     const known = this.#services.get(serviceId)
     if (known !== undefined) return known
-    const files = new ServiceFiles(serviceId, this.#options.setup)
+    const files = new ServiceFiles(serviceId, this.#options.setup, this.#appender)
     const made = { files, untold: 0, inTrouble: false }
     this.#services.set(serviceId, made)
     return made
@@ -128,10 +130,6 @@ export class Writer {
     clearTimeout(this.#timer ?? undefined)
     for (const { files } of this.#services.values()) files.close()
   }
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
 }
 
 function sumOf(pieces: readonly Uint8Array[]): number {

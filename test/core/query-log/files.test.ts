@@ -8,6 +8,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { DirectAppender } from '../../../core/query-log/direct.ts'
 import { fileName, logFileOf } from '../../../core/query-log/file-names.ts'
 import { repairAll } from '../../../core/query-log/repair.ts'
 import { ServiceFiles } from '../../../core/query-log/service-files.ts'
@@ -42,7 +43,7 @@ t.test('names', async (t) => {
 t.test('files are turned by size, and the oldest go', async (t) => {
   const { directory, folder, names, text, put, all } = folderOf(t)
   const limits = { fileBytesMax: 1 * KIB, totalBytesMax: 4 * KIB }
-  const files = new ServiceFiles('svc', { directory, ...limits })
+  const files = new ServiceFiles('svc', { directory, ...limits }, new DirectAppender())
   put('notes.txt', 'of somebody')
   const lines = 200
   for (let n = 0; n < lines; n++) {
@@ -65,7 +66,11 @@ t.test('files are turned by size, and the oldest go', async (t) => {
 
 t.test('many pieces at once, and what somebody has removed', async (t) => {
   const { directory, folder, names, all } = folderOf(t)
-  const files = new ServiceFiles('svc', { directory, fileBytesMax: 1e9, totalBytesMax: 1e9 })
+  const files = new ServiceFiles(
+    'svc',
+    { directory, fileBytesMax: 1e9, totalBytesMax: 1e9 },
+    new DirectAppender(),
+  )
   const pieces = Array.from({ length: 3_000 }, (_, n) => Buffer.from(lineOf(n, 7)))
   files.append(pieces, 21_000)
   t.equal(all(), Buffer.concat(pieces).toString())
@@ -89,7 +94,11 @@ t.test('what other processes write is left alone', async (t) => {
   repairAll(directory)
   t.same(theirs.map(text), [`${content}{"torn`, `${content}{"torn`])
   t.same([...dead, ancient].map(text), [content, content, content])
-  const files = new ServiceFiles('svc', { directory, fileBytesMax: KIB, totalBytesMax: KIB })
+  const files = new ServiceFiles(
+    'svc',
+    { directory, fileBytesMax: KIB, totalBytesMax: KIB },
+    new DirectAppender(),
+  )
   files.append([Buffer.from(lineOf(1))], 100)
   t.same(names().slice(0, -1), theirs.slice(1), 'but for its newest, all are removed')
   files.close()
