@@ -4,10 +4,8 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { access, chmod, mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { access, chmod, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import {
   COMPILED_DATA,
   COMPILED_MODEL,
@@ -17,7 +15,7 @@ import {
 } from '../../core/bundle/compiled.ts'
 import type { ContentFile } from '../../core/bundle/content.ts'
 
-const READ_BYTES = 1024 * 1024
+const READ_BYTES = 256 * 1024
 
 export class UnfinishedForm {
   readonly #folder: string
@@ -83,7 +81,18 @@ async function sync(path: string): Promise<void> {
 /** Size and hash of a file of a form, read to its end. */
 export async function contentOf(folder: string, name: string): Promise<ContentFile> {
   const hash = createHash('sha256')
-  await pipeline(createReadStream(join(folder, name), { highWaterMark: READ_BYTES }), hash)
-  const { size } = await stat(join(folder, name))
-  return { path: name, size, sha256: hash.digest('hex') }
+  // One for all of it: what a stream reads stays, piece by piece, with the thread that has read it.
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+  const handle = await open(join(folder, name), 'r')
+  try {
+    let size = 0
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, 0, READ_BYTES, null)
+      if (bytesRead === 0) return { path: name, size, sha256: hash.digest('hex') }
+      hash.update(buffer.subarray(0, bytesRead))
+      size += bytesRead
+    }
+  } finally {
+    await handle.close()
+  }
 }
