@@ -10,12 +10,13 @@
 import { constants, openSync, writeSync } from 'node:fs'
 import { nowMs } from '../base/clock.ts'
 import { codeOf } from '../base/errors.ts'
+import { SLAB_LINE_BYTES } from './slab.ts'
 
 /** A page: no disk has larger blocks, and what the cache holds of a file stays valid beside it. */
 const BLOCK_BYTES = 4_096
 /** Below it, a copy into the page cache costs less than to ask the disk. */
 const BYTES_MIN = 64 * 1_024
-const BYTES_MAX = 512 * 1_024
+const BYTES_MAX = SLAB_LINE_BYTES
 /** Between two addresses that malloc() can give. */
 const STEP_BYTES = 16
 /** A disk that takes so long is busy: the page cache takes what comes in the time after. */

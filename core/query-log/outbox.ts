@@ -11,7 +11,7 @@ import type { FromWriter, ServiceLines, Source, ToWriter } from './protocol.ts'
 import { headTemplate, Slab, shortId } from './slab.ts'
 
 /** About 16 MiB. */
-const SLABS_MAX = 48
+const SLABS_MAX = 24
 /** Empty ones that are kept at hand; the others are given back to the system. */
 const SPARE_MAX = 4
 /** A line waits no longer for others before it is handed over. */

@@ -82,7 +82,7 @@ t.test('large appends are whole blocks that the page cache never sees', async (t
   const files = new ServiceFiles('svc', { directory, ...NO_LIMIT }, new DirectAppender())
   const lines = new Lines()
   for (let i = 0; i < 40; i++) {
-    const bytes = lines.next(250 * KIB, 300)
+    const bytes = lines.next(500 * KIB, 300)
     files.append([bytes], bytes.byteLength)
   }
   t.same(
