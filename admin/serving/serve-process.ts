@@ -45,6 +45,9 @@ export const ALLOCATOR = {
   MALLOC_TRIM_THRESHOLD_: '33554432',
 } as const
 
+/** For workers/onnx/small-garbage.ts. */
+export const V8_FLAGS = ['--expose-gc'] as const
+
 export interface ForkOptions {
   /** Absolute path of the program's entry. */
   readonly entry: string
@@ -71,7 +74,7 @@ export function forkServe(options: ForkOptions): Launch {
 function forked({ entry, execArgv, env }: ForkOptions): ChildProcess | string {
   try {
     return fork(entry, ['--role=serve'], {
-      execArgv: [...execArgv],
+      execArgv: [...execArgv, ...V8_FLAGS],
       env: { ...ALLOCATOR, ...env },
       serialization: 'advanced',
       stdio: ['ignore', 2, 2, 'ipc'],

@@ -8,6 +8,7 @@
  */
 
 import { nowMs } from '../../core/base/clock.ts'
+import { collectAfter } from './small-garbage.ts'
 
 /** Runs without a turn of the loop. */
 const RUNS_MAX = 64
@@ -32,7 +33,9 @@ export function atOnce<T>(start: () => T): T {
     return start()
   } finally {
     globalThis.setImmediate = later
-    busyMs += nowMs() - startMs
+    const endedMs = nowMs()
+    busyMs += endedMs - startMs
+    collectAfter(endedMs - startMs, endedMs)
   }
 }
 
