@@ -9,6 +9,7 @@ import { nowMs } from '../core/base/clock.ts'
 import type { ErrorCode } from '../core/base/errors.ts'
 import { type Endpoints, openEndpoints, releaseEndpoints } from './endpoints.ts'
 import { shortReason } from './forge/reasons.ts'
+import { yieldToOthers } from './priority.ts'
 import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from './protocol.ts'
 import { type Surroundings, surroundingsOf } from './surroundings.ts'
 
@@ -46,10 +47,24 @@ function failureCode(task: WorkerTask): ErrorCode {
 async function load(port: MessagePort | null): Promise<WorkerOutcome> {
   const startMs = nowMs()
   const isFirst = loaded === null
-  loaded ??= await open(port)
+  loaded ??= await openBesideOthers(port)
   const { notes } = loaded.surroundings
   const told = isFirst && notes.length > 0 ? { notes } : {}
   return { kind: 'loaded', thread: threadId, loadMs: nowMs() - startMs, ...told }
+}
+
+/** What answers already goes on as before, where the system lets a thread choose. */
+async function openBesideOthers(port: MessagePort | null): Promise<Loaded> {
+  const restore = await yieldToOthers()
+  let opened: Loaded | null = null
+  try {
+    opened = await open(port)
+    return opened
+  } finally {
+    const kept = restore()
+    const log = opened?.surroundings.context.log
+    if (kept !== null) log?.('warn', { err: kept }, 'a thread keeps the low priority of its load')
+  }
 }
 
 async function open(port: MessagePort | null): Promise<Loaded> {
