@@ -19,7 +19,7 @@ import { compiled } from '../../bench/paths.ts'
 import { nowMs, wallMs } from '../../core/base/clock.ts'
 import { bundleOf, Client } from '../tools/client.ts'
 import { effort, sayEffort } from '../tools/effort.ts'
-import { type Line, linesOf, logFiles, loggedLines } from '../tools/logged.ts'
+import { type Line, linesOf, linesSoFar, logFiles, loggedLines } from '../tools/logged.ts'
 import { startNode, type TestNode } from '../tools/node.ts'
 import { numberedCallers } from '../tools/numbered-callers.ts'
 import { regressor } from '../tools/onnx-models.ts'
@@ -158,7 +158,7 @@ t.test('kill -9 of the serving process under load', async (t) => {
     const files = logFiles(node.home, 's').filter(({ name }) => name.includes(`-${pid}-`))
     const lines = files.flatMap(({ bytes }) => linesOf(bytes.toString()))
     t.ok(lines.length > 0, `${lines.length} lines of process ${pid}`)
-    const found = new Set(loggedLines(node.home, 's').map((line) => line.request?.context.n))
+    const found = new Set(linesSoFar(node.home, 's').map((line) => line.request?.context.n))
     // What the kills before have cost is told already.
     const answered = [...callers.answered].filter(([, ms]) => ms > sinceMs && ms <= killedMs)
     sinceMs = endedMs

@@ -12,7 +12,7 @@ import t, { type Test } from 'tap'
 import { readConfig } from '../../core/config/config.ts'
 import { authority, issue, withoutOpenssl } from '../tools/certificates.ts'
 import { bundleOf, Client } from '../tools/client.ts'
-import { loggedLines } from '../tools/logged.ts'
+import { linesSoFar } from '../tools/logged.ts'
 import { startNode, startProcess } from '../tools/node.ts'
 import { regressor } from '../tools/onnx-models.ts'
 import { AUDIENCE, ISSUER, newKey, publicJwk, sign, TokenIssuer } from '../tools/token-issuer.ts'
@@ -122,8 +122,8 @@ async function scopesAndLog(t: Test, world: World): Promise<void> {
   t.match(lacking.headers.get('www-authenticate'), /insufficient_scope", scope="score"/)
   const token = await sign(key, { claims: { azp: 'crm', scope: 'score' } })
   t.equal((await ask('scoped', token)).status, 200)
-  await until(() => loggedLines(node.home, 'scoped').length >= 2)
-  const lines = loggedLines(node.home, 'scoped')
+  await until(() => linesSoFar(node.home, 'scoped').length >= 2)
+  const lines = linesSoFar(node.home, 'scoped')
   t.match(
     lines.find(({ status }) => status === 200),
     { key: 'crm' },

@@ -113,3 +113,13 @@ export function logFiles(home: string, serviceId: string): LogFileText[] {
 export function loggedLines(home: string, serviceId: string): Line[] {
   return logFiles(home, serviceId).flatMap(({ bytes }) => linesOf(STRICT_UTF8.decode(bytes)))
 }
+
+/**
+ * The same while a process writes: Linux shows others of an append what is copied so far, page by
+ * page, so what stands behind the last line end is left out.
+ */
+export function linesSoFar(home: string, serviceId: string): Line[] {
+  return logFiles(home, serviceId).flatMap(({ bytes }) =>
+    linesOf(STRICT_UTF8.decode(bytes.subarray(0, bytes.lastIndexOf('\n') + 1))),
+  )
+}
