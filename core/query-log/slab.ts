@@ -12,8 +12,8 @@ const KIB = 1024
 
 /**
  * Bytes of lines; behind them come the facts. To hand a slab over and to write it costs the same
- * for any size: a line adds 0.8 to 1.3 µs of CPU so, 1.4 to 1.9 µs with half of it, and no less with
- * twice as much.
+ * for any size: a line adds 0.8 to 1.3 µs of CPU so, 1.4 to 1.9 µs with half of it and no less
+ * with twice as much.
  */
 export const SLAB_LINE_BYTES = 512 * KIB
 const SLAB_LINES_MAX = 4_096
