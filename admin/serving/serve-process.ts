@@ -8,6 +8,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { nowMs } from '../../core/base/clock.ts'
 import { messageOf } from '../../core/base/errors.ts'
+import { GARBAGE_FLAGS } from '../../core/base/garbage.ts'
 import { type Channel, channelToServe } from '../../core/channel/ipc.ts'
 import {
   CHANNEL_VERSION,
@@ -45,9 +46,6 @@ export const ALLOCATOR = {
   MALLOC_TRIM_THRESHOLD_: '33554432',
 } as const
 
-/** For workers/onnx/small-garbage.ts. */
-export const V8_FLAGS = ['--expose-gc'] as const
-
 export interface ForkOptions {
   /** Absolute path of the program's entry. */
   readonly entry: string
@@ -74,7 +72,7 @@ export function forkServe(options: ForkOptions): Launch {
 function forked({ entry, execArgv, env }: ForkOptions): ChildProcess | string {
   try {
     return fork(entry, ['--role=serve'], {
-      execArgv: [...execArgv, ...V8_FLAGS],
+      execArgv: [...execArgv, ...GARBAGE_FLAGS],
       env: { ...ALLOCATOR, ...env },
       serialization: 'advanced',
       stdio: ['ignore', 2, 2, 'ipc'],

@@ -6,9 +6,10 @@
  * thread with a model of 160 MB, 1 to 3 MB where the young generation is collected now and then.
  */
 
+import { collectYoungGarbage } from '../../core/base/garbage.ts'
+
 /** Shorter runs make garbage so fast that V8 collects it soon, and a collection would be felt. */
 const LONG_RUN_MS = 1
-/** One takes about half a millisecond. */
 const EVERY_MS = 100
 
 let collectedMs = 0
@@ -17,6 +18,5 @@ let collectedMs = 0
 export function collectAfter(ranMs: number, endedMs: number): void {
   if (ranMs < LONG_RUN_MS || endedMs - collectedMs < EVERY_MS) return
   collectedMs = endedMs
-  // There in processes that were started with --expose-gc, as serving ones are.
-  globalThis.gc?.({ type: 'minor', execution: 'sync' })
+  collectYoungGarbage()
 }
