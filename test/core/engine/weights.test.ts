@@ -3,7 +3,8 @@
  * about what a thread costs without any model.
  *
  * Method: pools of one and of four threads in processes of their own, with the model as it is and
- * compiled; memory as the kernel counts it. EFFORT=10 takes a model of 156 MB, for the figures.
+ * compiled; memory as the kernel counts it. The model has 156 MB: matrices above the allocator's
+ * fixed 16 MiB go back to the system whole, smaller ones stay with a thread or not, by chance.
  */
 
 import { type ChildProcess, fork } from 'node:child_process'
@@ -14,19 +15,20 @@ import { join } from 'node:path'
 import t from 'tap'
 import { ALLOCATOR } from '../../../admin/serving/serve-process.ts'
 import { compiled } from '../../../bench/paths.ts'
+import { GARBAGE_FLAGS } from '../../../core/base/garbage.ts'
 import { compiledKey } from '../../../core/bundle/compiled.ts'
 import type { CompiledSettings } from '../../../core/config/runtimes.ts'
 import { compileModel } from '../../../workers/compile/compile.ts'
 import { compileRequest, removeForm } from '../../tools/compiling.ts'
 import { DENSE_ROW, denseModel } from '../../tools/dense-model.ts'
-import { effort, sayEffort } from '../../tools/effort.ts'
+import { sayEffort } from '../../tools/effort.ts'
 import { endpoint, generationPlan, prediction } from '../../tools/plans.ts'
 import { memoryOf, type WeightsRequest } from '../../tools/weights-child.ts'
 
 const MB = 1e6
 const THREADS = 4
 const LAYERS = 7
-const WIDTH = effort(1_021, 2_551)
+const WIDTH = 2_551
 const skip = existsSync('/proc/self/smaps_rollup') ? false : 'only Linux tells'
 
 const directory = mkdtempSync(join(tmpdir(), 'switchyard-weights-'))
@@ -54,6 +56,7 @@ async function measure(count: number, threads: number, forms: CompiledSettings |
     for (let i = 0; i < count; i++) {
       const child = fork(compiled('test/tools/weights-child.ts'), {
         serialization: 'advanced',
+        execArgv: [...process.execArgv, ...GARBAGE_FLAGS],
         env: { ...process.env, ...ALLOCATOR },
       })
       children.push(child)
@@ -100,6 +103,5 @@ t.test('weights are in memory once', { skip }, async (t) => {
   })
   t.ok(asIs - shared > 0.9 * model.length, 'a thread more does not have the weights again')
   t.ok(twoAsIs.pss - two.pss > 2 * model.length, 'and two processes have them once, not four times')
-  // What is allowed is meant for models beside which the rest of a process is little.
-  if (model.length > 100 * MB) t.ok(two.pss < allowed, 'as much as is allowed')
+  t.ok(two.pss < allowed, 'as much as is allowed')
 })
