@@ -59,7 +59,11 @@ async function byOwnClient(order: LoadOrder): Promise<LoadSample> {
   }
   const load =
     order.kind === 'open'
-      ? openLoop({ ...options, ratePerS: order.ratePerS ?? 1_000 })
+      ? openLoop({
+          ...options,
+          ratePerS: order.ratePerS ?? 1_000,
+          sleeps: order.sleeps === true,
+        })
       : closedLoop(options)
   stop = load.stop
   const result = await load.done

@@ -19,6 +19,8 @@ export interface LoadOrder {
   readonly seconds: number | null
   /** Open loop; autocannon then sends at this rate too. */
   readonly ratePerS?: number
+  /** Open loop: the client leaves its core while nothing is due; see bench/open-loop.ts. */
+  readonly sleeps?: boolean
   /** Latencies by when requests were due, in windows of this length; clients of our own only. */
   readonly windowMs?: number
   /** Texts of which each answer must contain one; answers are counted by them. */

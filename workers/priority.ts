@@ -14,8 +14,9 @@ import { messageOf } from '../core/base/errors.ts'
 
 /**
  * A tenth of a core that others want as well. While a model of 160 MB is loaded at half of the top
- * rate of two cores, p99 is 4.6 times the usual with 0, 3.1 times with 5, twice with 10 and 15, 2.6
- * times with 19; the load takes 0.6 s, 1.3 s, 2.7 s, 6.5 s and 4.5 s.
+ * rate of two cores, one of which a load generator takes, p99 is 4.6 times the usual with 0, 3.1
+ * times with 5, twice with 10 and 15, 2.6 times with 19; the load takes 0.6 s, 1.3 s, 2.7 s, 6.5 s
+ * and 4.5 s. Where processor time is left, 1.3 to 1.7 times and 0.4 s, with 0 as with 10.
  */
 const LOADING_NICE = 10
 const CAP_SYS_NICE = 1n << 23n

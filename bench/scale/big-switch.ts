@@ -35,6 +35,8 @@ export interface BigSwitchTrial {
   readonly switchP99Us: number
   /** Median over all other seconds. */
   readonly quietP99Us: number
+  /** How late the client was; part of the latencies. */
+  readonly lagP99Us: number
   /** Median time of a switch: load, warm up, switch. */
   readonly tookMs: number
 }
@@ -60,7 +62,7 @@ export async function bigSwitchTrial(
     const ratePerS = Math.max(10, Math.round(top.perSecond / 2))
     const idleBefore = await machine.becomesIdle()
     const isUndisturbed = machine.watch(node.pid)
-    const order = { ...target, kind: 'open', seconds: null, ratePerS } as const
+    const order = { ...target, kind: 'open', seconds: null, ratePerS, sleeps: true } as const
     const { sample, spans } = await loadedSwitches(order, options.rounds, (generation) =>
       switchFresh(admin, generation),
     )
@@ -68,7 +70,8 @@ export async function bigSwitchTrial(
     const tookMs = median(spans.map(({ startMs, endMs }) => endMs - startMs))
     const parts = windowFigures(sample.windows ?? [], spans)
     const { failures, failureKinds } = sample
-    const counts = { switches: spans.length, ratePerS, failures, failureKinds }
+    const lagP99Us = sample.lagUs?.p99 ?? Number.NaN
+    const counts = { switches: spans.length, ratePerS, failures, failureKinds, lagP99Us }
     return { idle, tookMs, ...counts, ...parts }
   } finally {
     await node.stop()

@@ -23,7 +23,8 @@ function bigSwitchRow(trial: BigSwitchTrial | null): Row {
   const took = `${count(trial?.tookMs)} ms a switch, ${trial?.switches} switches`
   const failed = trial !== null && trial.failures > 0 ? `, ${trial.failures} FAILED REQUESTS` : ''
   const p99 = `${(during / 1_000).toFixed(1)} ms against ${(quiet / 1_000).toFixed(1)} ms`
-  const note = `${p99} at ${count(trial?.ratePerS)}/s, ${took}${failed}`
+  const lag = `client late by ${((trial?.lagP99Us ?? Number.NaN) / 1_000).toFixed(1)} ms`
+  const note = `${p99} at ${count(trial?.ratePerS)}/s, ${lag}, ${took}${failed}`
   const sound = trial?.idle === true && trial.switches >= ROUNDS_MIN
   const value = during / quiet
   return rowOf({ row: 7, figure, unit: '', note }, { value, must: 2, aim: 1.2, sound, ...LESS })

@@ -110,6 +110,7 @@ t.test('the rows of size', async (t) => {
     failureKinds: {},
     switchP99Us: 30_000,
     quietP99Us: 20_000,
+    lagP99Us: 500,
     tookMs: 900,
   }
   const memory = {
