@@ -35,18 +35,38 @@ export interface WorkerSetup {
   readonly checked?: Readonly<Record<string, SharedArrayBuffer>>
 }
 
-/** One task of a thread. `load` is the first; `release` the last, when no lease is left. */
+/** One task of a thread. */
 export type WorkerTask =
-  /** With a port (transferred) to the main thread where the thread is to start children. */
+  /**
+   * The only one of a thread that computes: it loads and says so over the line, runs what comes
+   * there, one job at a time, and releases when it is told to end.
+   */
+  | { readonly kind: 'serve'; readonly line: LineEnd }
+  /**
+   * Of a thread that waits: `load` is the first, `release` the last, when no lease is left. The
+   * port (transferred) leads to the main thread, which starts children for it.
+   */
   | { readonly kind: 'load'; readonly port?: MessagePort }
   | { readonly kind: 'batch'; readonly job: BatchJob }
   | { readonly kind: 'release' }
+
+/** What a thread gets of its line to the main thread; see core/channel/job-slot.ts. */
+export interface LineEnd {
+  readonly memory: SharedArrayBuffer
+  /** Takes LineMessages, gives WorkerOutcomes: first of the load, then one for each job. */
+  readonly port: MessagePort
+}
+
+/** What does not fit into the slot. `end`: there is no other after it. */
+export type LineMessage =
+  | { readonly kind: 'batch'; readonly job: BatchJob }
+  | { readonly kind: 'end' }
 
 export interface BatchJob {
   /** Index into the plan's endpoints. */
   readonly endpoint: number
   readonly verb: Verb
-  /** The bodies, one behind the other; its buffer is transferred. */
+  /** The bodies, one behind the other: in a slot, or in a buffer that is transferred. */
   readonly bytes: Uint8Array
   /** Where each body ends in `bytes`. */
   readonly ends: Uint32Array

@@ -4,13 +4,21 @@
  * without its code.
  */
 
-import { type MessagePort, threadId, workerData } from 'node:worker_threads'
+import { type MessagePort, receiveMessageOnPort, threadId, workerData } from 'node:worker_threads'
 import { nowMs } from '../core/base/clock.ts'
 import type { ErrorCode } from '../core/base/errors.ts'
+import { JobSlot } from '../core/channel/job-slot.ts'
 import { type Endpoints, openEndpoints, releaseEndpoints } from './endpoints.ts'
 import { shortReason } from './forge/reasons.ts'
 import { yieldToOthers } from './priority.ts'
-import type { BatchJob, WorkerOutcome, WorkerSetup, WorkerTask } from './protocol.ts'
+import type {
+  BatchJob,
+  LineEnd,
+  LineMessage,
+  WorkerOutcome,
+  WorkerSetup,
+  WorkerTask,
+} from './protocol.ts'
 import { type Surroundings, surroundingsOf } from './surroundings.ts'
 
 // Piscina hands `workerData` over as it was given to the pool.
@@ -26,6 +34,8 @@ let loaded: Loaded | null = null
 export default async function work(task: WorkerTask): Promise<WorkerOutcome> {
   try {
     switch (task.kind) {
+      case 'serve':
+        return await serve(task.line)
       case 'load':
         return await load(task.port ?? null)
       case 'batch':
@@ -34,13 +44,48 @@ export default async function work(task: WorkerTask): Promise<WorkerOutcome> {
         return await release()
     }
   } catch (error) {
-    // Callers of the service may read it, so it names no path of this machine.
-    return { kind: 'failed', code: failureCode(task), detail: shortReason(error) }
+    return failed(error, task.kind === 'load' ? 'ERR_LOAD_FAILED' : 'ERR_INTERNAL')
   }
 }
 
-function failureCode(task: WorkerTask): ErrorCode {
-  return task.kind === 'load' ? 'ERR_LOAD_FAILED' : 'ERR_INTERNAL'
+/** Callers of the service may read it, so it names no path of this machine. */
+function failed(error: unknown, code: ErrorCode): WorkerOutcome {
+  return { kind: 'failed', code, detail: shortReason(error) }
+}
+
+async function serve({ port, memory }: LineEnd): Promise<WorkerOutcome> {
+  const slot = new JobSlot(memory)
+  const load = await loadOutcome()
+  if (load.kind === 'failed') return load
+  port.postMessage(load)
+  for (;;) {
+    slot.wait()
+    const job = slot.take() ?? received(port)
+    if (job === null) return release()
+    port.postMessage(await batchOutcome(job))
+  }
+}
+
+/** The job that did not fit into the slot; null: there is no other. */
+function received(port: MessagePort): BatchJob | null {
+  const message: LineMessage = receiveMessageOnPort(port)?.message
+  return message.kind === 'batch' ? message.job : null
+}
+
+async function loadOutcome(): Promise<WorkerOutcome> {
+  try {
+    return await load(null)
+  } catch (error) {
+    return failed(error, 'ERR_LOAD_FAILED')
+  }
+}
+
+async function batchOutcome(job: BatchJob): Promise<WorkerOutcome> {
+  try {
+    return await runBatch(job)
+  } catch (error) {
+    return failed(error, 'ERR_INTERNAL')
+  }
 }
 
 /** The second load of a thread that has loaded already costs nothing. */

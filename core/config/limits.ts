@@ -20,6 +20,8 @@ export const LIMITS = {
   /** A run that holds its permit longer than this gives it back, so that others are served. */
   permitMs: 250,
   batchRowsMax: 64,
+  /** Bodies of a batch up to this size are written where its thread reads them. */
+  slotBodyBytes: 256 * KIB,
   multiRowsMax: 10_000,
   /** An explanation gives the thread back after this long, so that others get in between. */
   explanationSliceMs: 20,

@@ -1,6 +1,7 @@
-/** Packs the bodies of a batch into one buffer of their size, which is handed to a thread. */
+/** A batch on its way to a thread: its bodies are copied once, to where that thread reads them. */
 
 import type { BatchJob, RequestFacts } from '../../workers/protocol.ts'
+import type { Verb } from '../bundle/kinds.ts'
 import type { Lane } from './lane.ts'
 import type { Pending } from './pending.ts'
 
@@ -11,48 +12,78 @@ const NO_BYTES = new Uint8Array(0)
 /** Of a POST whose lane does not look at more than its body, beside one that came as a GET. */
 const PLAIN: RequestFacts = Object.freeze({ method: 'POST', path: '', query: '', headers: [] })
 
-/**
- * The buffer is allocated for this batch alone: a view into a shared one would be sent with all of
- * it, other callers' bytes included.
- */
-export function packBatch(lane: Lane, batch: readonly Pending[], startMs: number): BatchJob {
-  const { endpoint, verb } = lane.options
-  const ends = new Uint32Array(batch.length)
-  const waitUs = new Uint32Array(batch.length)
-  let total = 0
-  let hasFacts = false
-  let hasSent = false
-  for (let i = 0; i < batch.length; i++) {
-    const pending = batch[i] as Pending
-    total += pending.bytes
-    if (pending.facts !== null) hasFacts = true
-    if (pending.isSent) hasSent = true
-    ends[i] = total
-    waitUs[i] = (startMs - pending.arrivedMs) * 1000
-  }
-  const lent = lentBody(lane, batch)
-  const bytes = lent ?? joined(batch, ends, total)
-  const plain: BatchJob = { endpoint, verb, bytes, ends, waitUs }
-  const job = lent === null ? plain : { ...plain, lent: true as const }
-  const isPlain = !hasFacts && !hasSent && !lane.split && verb !== 'explain'
-  return isPlain ? job : { ...job, ...besides(lane, batch, { hasFacts, hasSent }) }
-}
+/** What few batches bring along beside bodies and numbers. */
+type Extra = Omit<BatchJob, 'endpoint' | 'verb' | 'bytes' | 'ends' | 'waitUs'>
 
-function joined(batch: readonly Pending[], ends: Uint32Array, total: number): Uint8Array {
-  const bytes = new Uint8Array(total)
-  for (let i = 0; i < batch.length; i++) {
-    const body = batch[i]?.body ?? null
-    if (body !== null) bytes.set(body, i === 0 ? 0 : ends[i - 1])
+/** Endpoint, verb and numbers as in a BatchJob. */
+export class PackedBatch {
+  readonly endpoint: number
+  readonly verb: Verb
+  readonly ends: Uint32Array
+  readonly waitUs: Uint32Array
+  readonly #batch: readonly Pending[]
+  readonly #extra: Extra | null
+  /** The bytes of its only request, which go to the thread as they are. */
+  readonly #lent: Uint8Array | null
+
+  constructor(lane: Lane, batch: readonly Pending[], startMs: number) {
+    const { endpoint, verb } = lane.options
+    const ends = new Uint32Array(batch.length)
+    const waitUs = new Uint32Array(batch.length)
+    let total = 0
+    let hasFacts = false
+    let hasSent = false
+    for (let i = 0; i < batch.length; i++) {
+      const pending = batch[i] as Pending
+      total += pending.bytes
+      if (pending.facts !== null) hasFacts = true
+      if (pending.isSent) hasSent = true
+      ends[i] = total
+      waitUs[i] = (startMs - pending.arrivedMs) * 1000
+    }
+    this.endpoint = endpoint
+    this.verb = verb
+    this.ends = ends
+    this.waitUs = waitUs
+    this.#batch = batch
+    this.#lent = lentBody(lane, batch)
+    const isPlain =
+      this.#lent === null && !hasFacts && !hasSent && !lane.split && verb !== 'explain'
+    this.#extra = isPlain ? null : extraOf(lane, batch, { hasFacts, hasSent, lent: this.#lent })
   }
-  return bytes
+
+  /** It is bodies and numbers alone. */
+  get isPlain(): boolean {
+    return this.#extra === null
+  }
+
+  copyTo(bytes: Uint8Array): void {
+    const batch = this.#batch
+    for (let i = 0; i < batch.length; i++) {
+      const body = batch[i]?.body ?? null
+      if (body !== null) bytes.set(body, i === 0 ? 0 : this.ends[i - 1])
+    }
+  }
+
+  /**
+   * As a message. Its buffer is allocated for it alone: a view into a shared one would be sent with
+   * all of it, other callers' bytes included.
+   */
+  toJob(): BatchJob {
+    const { endpoint, verb, ends, waitUs } = this
+    const bytes = this.#lent ?? new Uint8Array(ends[ends.length - 1] ?? 0)
+    if (this.#lent === null) this.copyTo(bytes)
+    return { endpoint, verb, bytes, ends, waitUs, ...this.#extra }
+  }
 }
 
 /**
  * A large body that is alone is handed over as it is: copying 2 MB takes the main thread a
  * millisecond in which it answers nobody. Null: it is needed here too, or its buffer holds more.
  */
-function lentBody(lane: Lane, [pending, ...others]: readonly Pending[]): Uint8Array | null {
-  if (!lane.options.borrows || lane.log !== null || others.length > 0) return null
+function lentBody(lane: Lane, batch: readonly Pending[]): Uint8Array | null {
+  if (!lane.options.borrows || lane.log !== null || batch.length > 1) return null
+  const [pending] = batch
   const body = pending?.body ?? NO_BYTES
   const isWhole = body.byteLength === body.buffer.byteLength && body.buffer instanceof ArrayBuffer
   if (pending === undefined || body.byteLength < LENT_BYTES_MIN || !isWhole) return null
@@ -60,16 +91,18 @@ function lentBody(lane: Lane, [pending, ...others]: readonly Pending[]): Uint8Ar
   return body
 }
 
-/** What few jobs have. */
-function besides(
-  { split, options }: Lane,
-  batch: readonly Pending[],
-  { hasFacts, hasSent }: { readonly hasFacts: boolean; readonly hasSent: boolean },
-): Partial<BatchJob> {
+interface Found {
+  readonly hasFacts: boolean
+  readonly hasSent: boolean
+  readonly lent: Uint8Array | null
+}
+
+function extraOf({ split, options }: Lane, batch: readonly Pending[], found: Found): Extra {
   return {
-    ...(hasFacts ? { requests: batch.map(({ facts }) => facts ?? PLAIN) } : {}),
+    ...(found.hasFacts ? { requests: batch.map(({ facts }) => facts ?? PLAIN) } : {}),
     ...(split ? { split } : {}),
-    ...(hasSent ? { settled: Uint8Array.from(batch, ({ isSent }) => (isSent ? 1 : 0)) } : {}),
+    ...(found.hasSent ? { settled: Uint8Array.from(batch, ({ isSent }) => (isSent ? 1 : 0)) } : {}),
+    ...(found.lent === null ? {} : { lent: true as const }),
     ...(options.verb === 'explain' ? { state: batch[0]?.state } : {}),
   }
 }

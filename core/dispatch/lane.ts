@@ -5,12 +5,13 @@
  * batchMax, so nobody waits for a batch to fill. Several share them where that is worth it.
  */
 
-import type { BatchJob, RawAnswer, Reroute, WorkerOutcome } from '../../workers/protocol.ts'
+import type { RawAnswer, Reroute, WorkerOutcome } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type { Verb } from '../bundle/kinds.ts'
 import type { CostModel } from '../bundle/plan.ts'
+import type { PackedBatch } from './batch.ts'
 import { BatchCost } from './batch-cost.ts'
 import { Fifo } from './fifo.ts'
 import type { Answer, LaneLog, LaneObserver } from './lane-listeners.ts'
@@ -28,7 +29,7 @@ const NOTHING = Object.freeze({})
 /** Where batches of a lane are run; the pool of one generation. */
 export interface BatchRunner {
   readonly freeThreads: number
-  run(job: BatchJob): Promise<WorkerOutcome>
+  run(batch: PackedBatch): Promise<WorkerOutcome>
 }
 
 export type Whereto = Lane | AppError

@@ -9,14 +9,14 @@
  * its own, so they take nothing from one another and none of this touches them.
  */
 
-import type { BatchJob, Reroute, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
+import type { Reroute, RowFailure, WorkerOutcome } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { nowMs } from '../base/clock.ts'
 import { AppError, messageOf, toAppError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Verb } from '../bundle/kinds.ts'
 import { LIMITS } from '../config/limits.ts'
-import { packBatch } from './batch.ts'
+import { PackedBatch } from './batch.ts'
 import type { BatchRunner, Lane, Whereto } from './lane.ts'
 import type { Pending } from './pending.ts'
 import { isStatus } from './status.ts'
@@ -170,17 +170,16 @@ export class Scheduler {
     this.#running.add(run)
     lane.runs += 1
     lane.restingSinceMs = 0
-    const job = packBatch(lane, batch, startMs)
-    const { waitUs } = job
+    const packed = new PackedBatch(lane, batch, startMs)
     const { witness } = this.#options
     const outcome =
       witness === null || !lane.options.witnessed
-        ? await runSafely(lane.runner, job)
-        : await runNoted(witness, lane, job)
+        ? await runSafely(lane.runner, packed)
+        : await runNoted(witness, lane, packed)
     this.#finish(run, outcome)
     // The next batch goes out before these answers are written: its thread need not wait for them.
     if (this.#ready.length > 0 || this.#readyForIo.length > 0) this.#turn()
-    this.#deliver(run, outcome, waitUs)
+    this.#deliver(run, outcome, packed.waitUs)
   }
 
   #finish(run: Run, outcome: WorkerOutcome): void {
@@ -349,19 +348,23 @@ function isAble(lane: Lane): boolean {
   return lane.runner.freeThreads > 0 && (verb !== 'explain' || lane.runs === 0)
 }
 
-async function runSafely(runner: BatchRunner, job: BatchJob): Promise<WorkerOutcome> {
+async function runSafely(runner: BatchRunner, batch: PackedBatch): Promise<WorkerOutcome> {
   try {
-    return await runner.run(job)
+    return await runner.run(batch)
   } catch (error) {
     return { kind: 'failed', code: 'ERR_WORKER_LOST', detail: messageOf(error) }
   }
 }
 
 /** Noted before a thread can get the batch: it may end the process in its first microsecond. */
-async function runNoted(witness: RunWitness, lane: Lane, job: BatchJob): Promise<WorkerOutcome> {
+async function runNoted(
+  witness: RunWitness,
+  lane: Lane,
+  batch: PackedBatch,
+): Promise<WorkerOutcome> {
   const record = witness.enter(lane.options.subject)
   try {
-    return await runSafely(lane.runner, job)
+    return await runSafely(lane.runner, batch)
   } finally {
     witness.leave(record)
   }

@@ -9,16 +9,17 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel } from 'node:worker_threads'
-import type { BatchJob, WorkerOutcome, WorkerSetup } from '../../workers/protocol.ts'
+import type { WorkerOutcome, WorkerSetup } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Spawner } from '../children/spawner.ts'
 import type { RuntimeStatus } from '../children/spec.ts'
 import { LIMITS } from '../config/limits.ts'
+import type { PackedBatch } from '../dispatch/batch.ts'
 import type { BatchRunner } from '../dispatch/lane.ts'
 import { Crashes } from './crashes.ts'
-import { Threads } from './threads.ts'
+import { bufferOf, Threads } from './threads.ts'
 
 /** Runtimes get this much to end their children in order; then those are killed. */
 const RELEASE_MS = 1_000
@@ -91,9 +92,10 @@ export class IoPool {
     return new Slots(this, slots)
   }
 
-  async run(job: BatchJob): Promise<WorkerOutcome> {
+  async run(batch: PackedBatch): Promise<WorkerOutcome> {
+    const job = batch.toJob()
     try {
-      return await this.#workers.sendBatch(job)
+      return await this.#workers.send({ kind: 'batch', job }, [bufferOf(job)])
     } catch (error) {
       this.#lastLoss = messageOf(error)
       throw error
@@ -198,11 +200,11 @@ class Slots implements BatchRunner {
     return Math.max(0, Math.min(this.#slots - this.#busy, this.#pool.room))
   }
 
-  async run(job: BatchJob): Promise<WorkerOutcome> {
+  async run(batch: PackedBatch): Promise<WorkerOutcome> {
     assert(this.freeThreads > 0, 'a batch is handed over only when a slot is free')
     this.#busy += 1
     try {
-      return await this.#pool.run(job)
+      return await this.#pool.run(batch)
     } finally {
       this.#busy -= 1
     }

@@ -5,17 +5,13 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type {
-  BatchJob,
-  LoadNote,
-  WorkerOutcome,
-  WorkerSetup,
-  WorkerTask,
-} from '../../workers/protocol.ts'
+import type { LoadNote, WorkerOutcome, WorkerSetup } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import type { UnsentJob } from '../channel/job-slot.ts'
 import { Crashes } from './crashes.ts'
+import { Line } from './line.ts'
 import { Threads } from './threads.ts'
 
 export interface PoolOptions {
@@ -33,6 +29,10 @@ export class Pool {
   readonly #workers: Threads
   readonly #options: PoolOptions
   readonly #crashes = new Crashes()
+  /** To all threads that live, oldest first, those that still load included. */
+  readonly #lines: Line[] = []
+  /** To those of them that have loaded. */
+  readonly #loaded = new Set<Line>()
   #free = 0
   #lost = 0
   #down = false
@@ -47,13 +47,15 @@ export class Pool {
   /** Settles when every thread has loaded all models and run each once. */
   static async start(options: PoolOptions): Promise<Pool> {
     const pool = new Pool(options)
+    // Tasks sent in one go reach one thread each, since a thread takes one at a time.
+    const starts = Array.from({ length: options.threads }, () => pool.#startThread())
     try {
-      await pool.#loadAll()
+      await Promise.all(starts)
     } catch (error) {
+      await Promise.allSettled(starts)
       await pool.close()
       throw error
     }
-    pool.#free = options.threads
     return pool
   }
 
@@ -66,17 +68,14 @@ export class Pool {
     return this.#lost
   }
 
-  async run(job: BatchJob): Promise<WorkerOutcome> {
-    assert(this.#free > 0, 'a batch is handed over only when a thread is free')
+  async run(job: UnsentJob): Promise<WorkerOutcome> {
+    // Always the oldest that is idle: it has the most in the nearest cache.
+    const line = this.#lines.find((one) => one.isIdle && this.#loaded.has(one))
+    assert(line !== undefined, 'a batch is handed over only when a thread is free')
     this.#free -= 1
-    try {
-      const outcome = await this.#workers.sendBatch(job)
-      this.#free += 1
-      return outcome
-    } catch (error) {
-      void this.#replaceThread(messageOf(error))
-      throw error
-    }
+    const outcome = await line.run(job)
+    this.#free += 1
+    return outcome
   }
 
   threadHangs(): void {
@@ -93,28 +92,28 @@ export class Pool {
    */
   async close(): Promise<void> {
     this.#down = true
+    await Promise.all(this.#lines.map((line) => line.quiet()))
+    for (const line of this.#lines) line.end()
     await this.#workers.quiet()
-    try {
-      await this.#onEachThread({ kind: 'release' })
-    } catch (error) {
-      this.#options.logger.warn({ reason: messageOf(error) }, 'a thread could not release')
-    }
     await this.#workers.end()
   }
 
-  async #loadAll(): Promise<void> {
-    const outcomes = await this.#onEachThread({ kind: 'load' })
-    const loaded = new Set<number>()
-    for (const outcome of outcomes) {
-      if (outcome.kind === 'failed') throw new AppError('ERR_LOAD_FAILED', outcome.detail)
-      if (outcome.kind !== 'loaded') continue
-      loaded.add(outcome.thread)
-      this.#tell(outcome.notes ?? [])
-    }
-    // A thread that Piscina passed over still loads, with its first batch.
-    if (loaded.size < this.threads) {
-      this.#options.logger.warn({ loaded: loaded.size }, 'not every thread was warmed')
-    }
+  /** Settles when a thread has loaded and is free. */
+  async #startThread(): Promise<void> {
+    const line = new Line()
+    this.#lines.push(line)
+    const loading = line.loaded()
+    const { theirs } = line
+    this.#workers.send({ kind: 'serve', line: theirs }, [theirs.port]).then(
+      (outcome) => this.#threadHasEnded(line, outcome),
+      (error: unknown) => this.#threadIsLost(line, messageOf(error)),
+    )
+    const outcome = await loading
+    if (outcome.kind === 'failed') throw new AppError('ERR_LOAD_FAILED', outcome.detail)
+    assert(outcome.kind === 'loaded', 'a load ends loaded or failed')
+    this.#tell(outcome.notes ?? [])
+    this.#loaded.add(line)
+    this.#free += 1
   }
 
   #tell(notes: readonly LoadNote[]): void {
@@ -124,20 +123,30 @@ export class Pool {
     }
   }
 
-  /**
-   * Tasks sent in one go reach one thread each, since a thread takes one at a time. Throws only
-   * when all have ended: the caller may end the threads then.
-   */
-  async #onEachThread(task: WorkerTask): Promise<WorkerOutcome[]> {
-    const sent = Array.from({ length: this.threads }, () => this.#workers.send(task))
-    await Promise.allSettled(sent)
-    return Promise.all(sent)
+  /** It has loaded nothing, or was told to end. */
+  #threadHasEnded(line: Line, outcome: WorkerOutcome): void {
+    this.#forget(line)
+    line.ended(outcome)
+    if (outcome.kind === 'failed' && this.#down) {
+      this.#options.logger.warn({ reason: outcome.detail }, 'a thread could not release')
+    }
   }
 
-  /**
-   * Piscina has started another thread; it counts as free when a load has gone through. Where an
-   * idle neighbour took that load, the new thread loads with its first batch.
-   */
+  /** What it ran fails. A load that fails so is for whoever waits for it. */
+  #threadIsLost(line: Line, reason: string): void {
+    const isFree = line.isIdle
+    const hadLoaded = this.#forget(line)
+    if (hadLoaded && isFree) this.#free -= 1
+    line.lost(new Error(reason))
+    if (hadLoaded) void this.#replaceThread(reason)
+  }
+
+  #forget(line: Line): boolean {
+    this.#lines.splice(this.#lines.indexOf(line), 1)
+    return this.#loaded.delete(line)
+  }
+
+  /** Piscina has started another thread; it counts as free when it has loaded. */
   async #replaceThread(reason: string): Promise<void> {
     const waitMs = this.#crashes.add()
     this.#options.logger.error({ reason, crashes: this.#crashes.count }, 'a thread was lost')
@@ -145,13 +154,11 @@ export class Pool {
     await sleep(waitMs)
     if (this.#down) return
     try {
-      const outcome = await this.#workers.send({ kind: 'load' })
-      if (outcome.kind === 'loaded') {
-        this.#free += 1
-        this.#options.onThread()
-      } else this.#giveUp(outcome.kind === 'failed' ? outcome.detail : 'it did not load')
+      await this.#startThread()
+      this.#options.onThread()
     } catch (error) {
-      await this.#replaceThread(messageOf(error))
+      if (error instanceof AppError) this.#giveUp(error.detail ?? messageOf(error))
+      else await this.#replaceThread(messageOf(error))
     }
   }
 

@@ -93,10 +93,6 @@ export class Threads {
     }
   }
 
-  sendBatch(job: BatchJob): Promise<WorkerOutcome> {
-    return this.send({ kind: 'batch', job }, [bufferOf(job)])
-  }
-
   /** Settles when no task runs, which is never where one hangs. */
   async quiet(): Promise<void> {
     if (this.#running === 0) return
@@ -122,8 +118,8 @@ export class Threads {
   }
 }
 
-/** packBatch() allocates the buffer for the batch alone, never as shared memory. */
-function bufferOf(job: BatchJob): ArrayBuffer {
+/** A job that goes as a message has a buffer for itself alone, never shared memory. */
+export function bufferOf(job: BatchJob): ArrayBuffer {
   const { buffer } = job.bytes
   assert(buffer instanceof ArrayBuffer, 'the bytes of a batch can be transferred')
   return buffer

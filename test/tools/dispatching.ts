@@ -2,6 +2,7 @@
 
 import { AppError } from '../../core/base/errors.ts'
 import { SILENT } from '../../core/base/logger.ts'
+import type { PackedBatch } from '../../core/dispatch/batch.ts'
 import { type BatchRunner, Lane, type LaneOptions } from '../../core/dispatch/lane.ts'
 import { type Caller, Pending } from '../../core/dispatch/pending.ts'
 import { Scheduler, type SchedulerOptions } from '../../core/dispatch/scheduler.ts'
@@ -95,8 +96,9 @@ export class Runner implements BatchRunner {
     return this.#threads - this.open
   }
 
-  run(job: BatchJob): Promise<WorkerOutcome> {
+  run(batch: PackedBatch): Promise<WorkerOutcome> {
     return new Promise((resolve, reject) => {
+      const job = batch.toJob()
       if (this.freeThreads <= 0) throw new Error('a batch for a thread that is not free')
       this.calls.push({ job, resolve, reject, open: true })
       if (this.#automatic) setImmediate(() => this.finish(this.calls.length - 1))

@@ -36,7 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /** Single files that a layer may import although it may not import their layer. */
 const MAY_ALSO: Readonly<Record<string, readonly string[]>> = {
-  workers: ['core/config/limits.ts', 'core/config/runtimes.ts'],
+  workers: ['core/channel/job-slot.ts', 'core/config/limits.ts', 'core/config/runtimes.ts'],
   'core/channel': ['workers/protocol.ts'],
   'core/dispatch': ['workers/protocol.ts'],
   'core/engine': ['workers/protocol.ts'],

@@ -33,8 +33,15 @@ async function load(request: WeightsRequest): Promise<void> {
     onThread: () => {},
     onDown: () => {},
   })
+  const job = jobOf(body)
+  const unsent = {
+    ...job,
+    isPlain: true,
+    copyTo: (bytes: Uint8Array) => bytes.set(job.bytes),
+    toJob: () => job,
+  }
   for (let round = 0; round < 10; round++) {
-    await Promise.all(Array.from({ length: threads }, () => pool.run(jobOf(body))))
+    await Promise.all(Array.from({ length: threads }, () => pool.run(unsent)))
   }
   process.send?.('loaded')
 }

@@ -8,7 +8,7 @@
 
 import t from 'tap'
 import { ERROR_TABLE } from '../../../core/base/errors.ts'
-import { packBatch } from '../../../core/dispatch/batch.ts'
+import { PackedBatch } from '../../../core/dispatch/batch.ts'
 import { Pending } from '../../../core/dispatch/pending.ts'
 import { pick } from '../../../core/dispatch/scheduler.ts'
 import { Asker, accept, refusalOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
@@ -69,7 +69,7 @@ t.test('a batch is packed into a buffer of its size that nobody shares', async (
   t.ok(inside instanceof Pending)
   accept(lane, new Asker(), '')
   accept(lane, new Asker(), 'four')
-  const job = packBatch(lane, lane.take(), performance.now() + 3)
+  const job = new PackedBatch(lane, lane.take(), performance.now() + 3).toJob()
   t.equal(Buffer.from(job.bytes).toString(), 'oneoffour')
   t.equal(job.bytes.buffer.byteLength, 9)
   t.equal(job.bytes.byteOffset, 0)
@@ -82,7 +82,7 @@ t.test('a large body that is alone is handed over, not copied', async (t) => {
   const packed = (...sizes: number[]) => {
     const bodies = sizes.map((size) => new Uint8Array(size).fill(7))
     for (const body of bodies) lane.enter(new Asker(), body)
-    const job = packBatch(lane, lane.take(), performance.now())
+    const job = new PackedBatch(lane, lane.take(), performance.now()).toJob()
     t.equal(
       job.bytes.byteLength,
       bodies.reduce((sum, { byteLength }) => sum + byteLength, 0),
@@ -94,7 +94,7 @@ t.test('a large body that is alone is handed over, not copied', async (t) => {
   t.equal(packed(200_000, 1), false)
   t.equal(packed(200), false)
   lane.enter(new Asker(), new Uint8Array(400_000).subarray(0, 200_000))
-  t.equal(packBatch(lane, lane.take(), 0).lent, undefined, 'its buffer holds more')
+  t.equal(new PackedBatch(lane, lane.take(), 0).toJob().lent, undefined, 'its buffer holds more')
   lane.log = { record: () => {} }
   t.equal(packed(200_000), false, 'the log wants it afterwards')
 })

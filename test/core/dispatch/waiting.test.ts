@@ -8,7 +8,7 @@
 
 import t from 'tap'
 import { AppError } from '../../../core/base/errors.ts'
-import { packBatch } from '../../../core/dispatch/batch.ts'
+import { PackedBatch } from '../../../core/dispatch/batch.ts'
 import type { LaneObserver } from '../../../core/dispatch/lane-listeners.ts'
 import type { RawAnswer, RequestFacts } from '../../../workers/protocol.ts'
 import { Asker, accept, bodyOf, setUp, sleep, turn } from '../../tools/dispatching.ts'
@@ -139,11 +139,11 @@ t.test('facts travel with their request, and with no batch that has none', async
   const { lane } = setUp(t, {})
   accept(lane, new Asker(), 'a')
   accept(lane, new Asker(), 'b')
-  t.notOk('requests' in packBatch(lane, lane.take(), performance.now()))
+  t.notOk('requests' in new PackedBatch(lane, lane.take(), performance.now()).toJob())
   const facts: RequestFacts = { method: 'GET', path: '/p', query: 'q=1', headers: [['a', 'b']] }
   accept(lane, new Asker(), 'a')
   lane.enter(new Asker(), bodyOf(''), { facts })
-  const job = packBatch(lane, lane.take(), performance.now())
+  const job = new PackedBatch(lane, lane.take(), performance.now()).toJob()
   t.same(job.requests, [{ method: 'POST', path: '', query: '', headers: [] }, facts])
   t.same(structuredClone(job.requests), job.requests, 'as a thread gets them')
   t.same([...job.ends], [1, 1])

@@ -26,7 +26,7 @@ t.teardown(() => process.off('worker', remember))
 const LONG_ROW = { features: { x0: 1, y: 'z'.repeat(900) } }
 const LONG = JSON.stringify({ items: new Array(9_000).fill(LONG_ROW) })
 
-t.test('an idle thread that ends is replaced, and loads with its first batch', async (t) => {
+t.test('an idle thread that ends is replaced, and answers when it has loaded', async (t) => {
   const { engine, ask, generation, apply } = serving(t)
   await apply({ hold: [generation('a', { factor: 3 })], map: 'a' })
   t.match(await ask(1), { prediction: 3 })
@@ -103,7 +103,7 @@ t.test('without files for a thread a load fails, the next goes through', { skip 
   t.equal(await engine.close(), true)
 })
 
-t.test('a worker by itself: loads once, or says why not; answers; releases', async (t) => {
+t.test('a thread for tasks: loads once, or says why not; answers; releases', async (t) => {
   const { generation } = serving(t)
   const good = await thread(t, generation('a', { factor: 2 }))
   const job = jobOf(['{"features":{"x0":4}}'])
