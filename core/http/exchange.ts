@@ -33,6 +33,8 @@ export interface Exchange {
   readonly method: string
   /** As sent, without the query, duplicate slashes collapsed, not percent-decoded. */
   readonly path: string
+  /** The same, maybe with duplicate slashes: free of charge, for whoever looks it up first. */
+  readonly rawPath: string
   /** Without the `?`; '' when absent. */
   readonly query: string
   /** True when the caller left or the answer is given: nothing is worth doing for it any more. */

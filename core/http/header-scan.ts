@@ -10,6 +10,7 @@ export class HeaderScan {
   #isChunked = false
   #isOdd = false
   #contentLength = ''
+  #contentBytes = 0
   #contentType = ''
   #contentEncoding = ''
   #authorization = ''
@@ -20,6 +21,7 @@ export class HeaderScan {
     this.#isChunked = false
     this.#isOdd = false
     this.#contentLength = ''
+    this.#contentBytes = 0
     this.#contentType = ''
     this.#contentEncoding = ''
     this.#authorization = ''
@@ -32,6 +34,11 @@ export class HeaderScan {
    */
   get isAmbiguous(): boolean {
     return this.#isOdd || this.#lengths > 1 || (this.#isChunked && this.#lengths > 0)
+  }
+
+  /** What the request declares; 0: nothing. NaN where it is ambiguous. */
+  get contentBytes(): number {
+    return this.#contentBytes
   }
 
   /** Null for a header that is not kept. */
@@ -75,7 +82,8 @@ export class HeaderScan {
   #seeLength(value: string): void {
     this.#lengths += 1
     this.#contentLength = value
-    if (!isLength(value)) this.#isOdd = true
+    this.#contentBytes = lengthIn(value)
+    if (Number.isNaN(this.#contentBytes)) this.#isOdd = true
   }
 
   #seeEncoding(value: string): void {
@@ -84,11 +92,13 @@ export class HeaderScan {
   }
 }
 
-/** One to fifteen digits. */
-function isLength(value: string): boolean {
+/** Of one to fifteen digits; else NaN. */
+function lengthIn(value: string): number {
+  let length = 0
   for (let i = 0; i < value.length; i++) {
-    const code = value.charCodeAt(i)
-    if (code < 0x30 || code > 0x39) return false
+    const digit = value.charCodeAt(i) - 0x30
+    if (digit < 0 || digit > 9) return Number.NaN
+    length = 10 * length + digit
   }
-  return value.length > 0 && value.length <= 15
+  return value.length > 0 && value.length <= 15 ? length : Number.NaN
 }

@@ -43,6 +43,7 @@ export class NodeExchange implements StreamingExchange {
   /** HEAD arrives here as GET; node:http keeps the body of its answer back. */
   readonly method: string
   readonly path: string
+  readonly rawPath: string
   readonly query: string
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
@@ -72,6 +73,7 @@ export class NodeExchange implements StreamingExchange {
     const path = mark < 0 ? target : target.slice(0, mark)
     this.method = request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET')
     this.path = path.replace(/\/{2,}/g, '/') || '/'
+    this.rawPath = this.path
     this.query = mark < 0 ? '' : target.slice(mark + 1)
     response.on('close', () => this.#closed())
     // An upload that breaks off also emits 'error' here; 'close' above says all we need to know.

@@ -65,7 +65,7 @@ const PIECES_BYTES_MIN = 4_096
 
 export class UwsExchange implements Exchange {
   readonly method: string
-  readonly path: string
+  readonly rawPath: string
   #req: HttpRequest | null
   readonly #res: HttpResponse
   readonly #context: UwsContext
@@ -83,9 +83,13 @@ export class UwsExchange implements Exchange {
     this.#req = req
     this.#context = context
     this.method = method
-    this.path = collapseSlashes(req.getUrl())
+    this.rawPath = req.getUrl()
     context.active += 1
     res.onAborted(() => this.#aborted())
+  }
+
+  get path(): string {
+    return this.rawPath.replace(/\/{2,}/g, '/')
   }
 
   get done(): boolean {
@@ -131,7 +135,8 @@ export class UwsExchange implements Exchange {
   }
 
   readBody(limitBytes: number, done: (body: Uint8Array) => void): void {
-    const declaredBytes = Number(this.header('content-length'))
+    const { scan } = this.#context
+    const declaredBytes = scan?.contentBytes ?? Number(this.header('content-length'))
     if (declaredBytes > limitBytes) {
       this.#refuseBody('ERR_BODY_TOO_LARGE', `at most ${limitBytes} bytes`)
       return
@@ -385,8 +390,4 @@ function safeValue(value: string): string {
 /** A text would be sent as UTF-8; a header is one byte a character, on either adapter. */
 function encoded(value: string): string | Buffer {
   return /^[\x20-\x7e]*$/.test(value) ? value : Buffer.from(safeValue(value), 'latin1')
-}
-
-function collapseSlashes(path: string): string {
-  return path.includes('//') ? path.replace(/\/{2,}/g, '/') : path
 }

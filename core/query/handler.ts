@@ -40,7 +40,7 @@ export function queryHandler(given: Omit<QueryOptions, 'wrongKeys'>): (exchange:
   const options: QueryOptions = { ...given, wrongKeys: new WrongKeys() }
   const { engine } = options
   return (exchange) => {
-    const route = engine.routing.routes.get(exchange.path)
+    const route = engine.routing.routes.get(exchange.rawPath)
     if (route === undefined) handleOther(exchange, options)
     else handleRoute(exchange, route, options)
   }
