@@ -53,7 +53,10 @@ export type WorkerTask =
 /** What a thread gets of its line to the main thread; see core/channel/job-slot.ts. */
 export interface LineEnd {
   readonly memory: SharedArrayBuffer
-  /** Takes LineMessages, gives WorkerOutcomes: first of the load, then one for each job. */
+  /**
+   * Takes LineMessages, gives the outcome of the load and then of each job: as a WorkerOutcome, or
+   * as the text of its answers.
+   */
   readonly port: MessagePort
 }
 

@@ -62,7 +62,8 @@ async function serve({ port, memory }: LineEnd): Promise<WorkerOutcome> {
     slot.wait()
     const job = slot.take() ?? received(port)
     if (job === null) return release()
-    port.postMessage(await batchOutcome(job))
+    const outcome = await batchOutcome(job)
+    port.postMessage(slot.putAnswers(outcome) ?? outcome)
   }
 }
 

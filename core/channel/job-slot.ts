@@ -5,11 +5,13 @@
  * message they are serialized, and their buffer is allocated, transferred and collected, which
  * takes longer than many a model. What is larger, or brings more along, comes as a message.
  *
+ * Back comes one text with all answers, and here where each of them ends.
+ *
  * One side has the slot at a time: the main thread until announce(), then the worker until it has
  * sent the outcome.
  */
 
-import type { BatchJob } from '../../workers/protocol.ts'
+import type { BatchJob, WorkerOutcome } from '../../workers/protocol.ts'
 import { assert } from '../base/assert.ts'
 import type { Verb } from '../bundle/kinds.ts'
 import { LIMITS } from '../config/limits.ts'
@@ -37,13 +39,18 @@ const REQUESTS_MAX = LIMITS.batchRowsMax
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT
 const ENDS_AT = WORDS * WORD_BYTES
 const WAITS_AT = ENDS_AT + REQUESTS_MAX * WORD_BYTES
-const BODIES_AT = WAITS_AT + REQUESTS_MAX * WORD_BYTES
+const ANSWERS_AT = WAITS_AT + REQUESTS_MAX * WORD_BYTES
+const EXECUTE_AT = ANSWERS_AT + REQUESTS_MAX * WORD_BYTES
+const BODIES_AT = EXECUTE_AT + Float64Array.BYTES_PER_ELEMENT
 
 export class JobSlot {
   readonly memory: SharedArrayBuffer
   readonly #words: Int32Array
   readonly #ends: Uint32Array
   readonly #waitUs: Uint32Array
+  /** Where each answer ends in their text, in characters. */
+  readonly #answers: Uint32Array
+  readonly #executeUs: Float64Array
   readonly #bytes: Uint8Array
   /** Of the worker: how many announcements it has followed. */
   #followed = 0
@@ -54,6 +61,8 @@ export class JobSlot {
     this.#words = new Int32Array(memory, 0, WORDS)
     this.#ends = new Uint32Array(memory, ENDS_AT, REQUESTS_MAX)
     this.#waitUs = new Uint32Array(memory, WAITS_AT, REQUESTS_MAX)
+    this.#answers = new Uint32Array(memory, ANSWERS_AT, REQUESTS_MAX)
+    this.#executeUs = new Float64Array(memory, EXECUTE_AT, 1)
     this.#bytes = new Uint8Array(memory, BODIES_AT)
   }
 
@@ -92,13 +101,44 @@ export class JobSlot {
     const requests = this.#words[REQUESTS] ?? 0
     if (requests === 0) return null
     this.#words[REQUESTS] = 0
-    const ends = this.#ends.slice(0, requests)
+    const ends = this.#ends.subarray(0, requests)
     return {
       endpoint: this.#words[ENDPOINT] ?? 0,
       verb: VERBS[this.#words[VERB] ?? 0] ?? 'single',
       bytes: this.#bytes.subarray(0, ends[requests - 1]),
       ends,
-      waitUs: this.#waitUs.slice(0, requests),
+      waitUs: this.#waitUs.subarray(0, requests),
     }
+  }
+
+  /** All answers in one text, for answersIn(). Null: the outcome is more than such answers. */
+  putAnswers(outcome: WorkerOutcome): string | null {
+    if (outcome.kind !== 'answers' || outcome.failures !== null) return null
+    const { bodies, executeUs, raw, reroutes } = outcome
+    if (raw !== undefined || reroutes !== undefined || bodies.length > REQUESTS_MAX) return null
+    let text = ''
+    for (let i = 0; i < bodies.length; i++) {
+      const body = bodies[i]
+      if (typeof body !== 'string') return null
+      text += body
+      this.#answers[i] = text.length
+    }
+    this.#executeUs[0] = executeUs
+    this.#words[REQUESTS] = bodies.length
+    return text
+  }
+
+  /** The outcome whose text has come. */
+  answersIn(text: string): WorkerOutcome {
+    const requests = this.#words[REQUESTS] ?? 0
+    const bodies = new Array<string>(requests)
+    let start = 0
+    for (let i = 0; i < requests; i++) {
+      const end = this.#answers[i] ?? start
+      bodies[i] = text.slice(start, end)
+      start = end
+    }
+    this.#words[REQUESTS] = 0
+    return { kind: 'answers', bodies, failures: null, executeUs: this.#executeUs[0] ?? 0 }
   }
 }

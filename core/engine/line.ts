@@ -30,7 +30,10 @@ export class Line {
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     this.theirs = { memory: this.#slot.memory, port: port2 }
-    port1.on('message', (outcome: WorkerOutcome) => this.#settle()?.resolve(outcome))
+    port1.on('message', (said: WorkerOutcome | string) => {
+      const outcome = typeof said === 'string' ? this.#slot.answersIn(said) : said
+      this.#settle()?.resolve(outcome)
+    })
   }
 
   get isIdle(): boolean {

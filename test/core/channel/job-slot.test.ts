@@ -10,6 +10,7 @@ import t from 'tap'
 import { compiled } from '../../../bench/paths.ts'
 import { JobSlot, type UnsentJob } from '../../../core/channel/job-slot.ts'
 import { LIMITS } from '../../../core/config/limits.ts'
+import type { WorkerOutcome } from '../../../workers/protocol.ts'
 
 interface Given {
   readonly bodies: readonly string[]
@@ -31,13 +32,17 @@ function unsent({ bodies, isPlain = true, verb = 'single', endpoint = 0 }: Given
   return { endpoint, verb, ends, waitUs, isPlain, copyTo, toJob }
 }
 
+function many(requests: number): string[] {
+  return new Array(requests).fill('row')
+}
+
 t.test('a job comes out as it went in, whatever lay there before', async (t) => {
   const ours = new JobSlot()
   const theirs = new JobSlot(ours.memory)
   const rounds: Given[] = [
     { bodies: ['{"a":1}', 'ü', ''], verb: 'multi', endpoint: 7 },
     { bodies: ['x'], verb: 'explain' },
-    { bodies: new Array(LIMITS.batchRowsMax).fill('row'), endpoint: 99 },
+    { bodies: many(LIMITS.batchRowsMax), endpoint: 99 },
     { bodies: ['z'.repeat(LIMITS.slotBodyBytes)] },
     { bodies: ['short'] },
   ]
@@ -54,12 +59,41 @@ t.test('a job comes out as it went in, whatever lay there before', async (t) => 
 
 t.test('what has no room or more to it is a message', async (t) => {
   const slot = new JobSlot()
-  const many = new Array(LIMITS.batchRowsMax + 1).fill('')
   t.notOk(slot.put(unsent({ bodies: ['z'.repeat(LIMITS.slotBodyBytes), 'z'] })))
-  t.notOk(slot.put(unsent({ bodies: many })))
+  t.notOk(slot.put(unsent({ bodies: many(LIMITS.batchRowsMax + 1) })))
   t.notOk(slot.put(unsent({ bodies: ['x'], isPlain: false })))
   t.equal(slot.take(), null)
   t.throws(() => slot.put(unsent({ bodies: [] })), /a batch holds a request/)
+})
+
+t.test('answers come back as they were given', (t) => {
+  const ours = new JobSlot()
+  const theirs = new JobSlot(ours.memory)
+  for (const bodies of [['{"a":1}', '"ü €"', '', '[]'], ['x'], many(LIMITS.batchRowsMax)]) {
+    const outcome = { kind: 'answers' as const, bodies, failures: null, executeUs: 12.5 }
+    const text = theirs.putAnswers(outcome)
+    t.equal(text, bodies.join(''))
+    t.same(ours.answersIn(text ?? ''), outcome)
+    t.equal(ours.take(), null, 'which leaves no job behind')
+  }
+  t.end()
+})
+
+t.test('an outcome that is more than answers in text is a message', (t) => {
+  const slot = new JobSlot()
+  const plain = { kind: 'answers' as const, bodies: ['x'], failures: null, executeUs: 1 }
+  const failure = { index: 0, code: 'ERR_INTERNAL' as const, detail: '' }
+  const others: WorkerOutcome[] = [
+    { ...plain, failures: [failure] },
+    { ...plain, raw: [] },
+    { ...plain, reroutes: [] },
+    { ...plain, bodies: ['x', new Uint8Array(1)] },
+    { ...plain, bodies: many(LIMITS.batchRowsMax + 1) },
+    { kind: 'continues', state: {}, executeUs: 1 },
+    { kind: 'failed', code: 'ERR_INTERNAL', detail: '' },
+  ]
+  for (const outcome of others) t.equal(slot.putAnswers(outcome), null)
+  t.end()
 })
 
 t.test('each announcement wakes the thread once', async (t) => {
