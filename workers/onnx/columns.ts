@@ -57,9 +57,15 @@ interface Slot {
   readonly categories: ReadonlySet<string> | null
 }
 
+/** Tensors that an endpoint keeps for the sizes of its next batches, some 400 bytes each. */
+const KEPT_MAX = 256
+
 export class Columns {
   readonly #inputs: readonly Input[]
   readonly #slots: readonly Slot[]
+  /** By number of rows; they are views of the buffers, which texts are not. */
+  readonly #kept: Feeds[] = []
+  readonly #keptRowsMax: number
 
   constructor(plan: PredictionPlan, rowsMax: number) {
     this.#inputs = plan.inputs.map((input) => {
@@ -67,6 +73,8 @@ export class Columns {
       return { plan: input, width, buffer: newBuffer(input.datatype, rowsMax * width) }
     })
     this.#slots = this.#inputs.flatMap((input) => slotsOf(input, plan.features))
+    const areViews = this.#inputs.every(({ buffer }) => buffer.kind !== 'string')
+    this.#keptRowsMax = areViews ? KEPT_MAX / this.#inputs.length : 0
   }
 
   /** Puts one row in; null when it can be scored. */
@@ -108,6 +116,13 @@ export class Columns {
 
   /** The tensors of the first `rows` rows; they share the buffers, so run before the next fill. */
   feeds(rows: number): Feeds {
+    if (rows > this.#keptRowsMax) return this.#newFeeds(rows)
+    const kept = this.#kept[rows] ?? this.#newFeeds(rows)
+    this.#kept[rows] = kept
+    return kept
+  }
+
+  #newFeeds(rows: number): Feeds {
     const feeds: Feeds = {}
     for (const { plan, buffer, width } of this.#inputs) {
       const size = rows * width

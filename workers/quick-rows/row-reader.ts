@@ -76,9 +76,8 @@ export class RowReader {
   /** Forgets all rows, not how they were written. */
   clear(): void {
     this.#used = 0
-    if (this.values.length > LIMITS.batchRowsMax * this.names.length) {
-      this.values = new Float64Array(VALUES_MIN)
-    }
+    const usual = Math.max(VALUES_MIN, LIMITS.batchRowsMax * this.names.length)
+    if (this.values.length > usual) this.values = new Float64Array(VALUES_MIN)
   }
 
   /** Null: this body is to be parsed. */

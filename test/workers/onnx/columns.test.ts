@@ -7,6 +7,7 @@
 
 import t, { type Test } from 'tap'
 import type { Datatype } from '../../../core/bundle/plan.ts'
+import { Columns } from '../../../workers/onnx/columns.ts'
 import type { Predictor } from '../../../workers/onnx/predictor.ts'
 import { ask, bare, type Cases, column, jsonOf, open, releaseAll, sum } from '../../tools/asking.ts'
 import { regressor } from '../../tools/onnx-models.ts'
@@ -201,4 +202,37 @@ t.test('features whose names every object has', async (t) => {
     code: 'ERR_BODY_INVALID',
   })
   t.equal(Reflect.get({}, 'polluted'), undefined)
+})
+
+t.test('batches of all sizes are of the rows that were put in last', (t) => {
+  const named = (count: number) => Array.from({ length: count }, (_, i) => feature(`x${i}`))
+  const inputOf = (i: number) => ({
+    name: `in${i}`,
+    datatype: 'float32' as const,
+    shape: [null, 1],
+    features: [i],
+  })
+  for (const inputs of [1, 40]) {
+    const plan = {
+      ...summing('', inputs),
+      features: named(inputs),
+      inputs: Array.from({ length: inputs }, (_, i) => inputOf(i)),
+    }
+    const columns = new Columns(plan, 64)
+    for (const rows of [1, 7, 64, 7, 1, 64]) {
+      const values = Array.from({ length: rows }, (_, row) => rows * 100 + row)
+      for (const [row, value] of values.entries()) {
+        columns.fillNumbers(new Float64Array(inputs).fill(value), 0, row)
+      }
+      const feeds = columns.feeds(rows)
+      t.equal(Object.keys(feeds).length, inputs)
+      for (const { dims, data } of Object.values(feeds)) {
+        t.same([dims, [...data]], [[rows, 1], values])
+      }
+    }
+    t.equal(columns.feeds(1), columns.feeds(1), 'small ones are kept')
+    const large = columns.feeds(64)
+    t.equal(columns.feeds(64) === large, inputs === 1, 'and no more than a few')
+  }
+  t.end()
 })

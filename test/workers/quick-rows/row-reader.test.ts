@@ -170,3 +170,11 @@ t.test('thousands of rows need no memory afterwards', async (t) => {
   reader.clear()
   t.ok(reader.values.length < 10_000)
 })
+
+t.test('the rows of a usual batch need no new memory', (t) => {
+  const reader = taught(JSON.stringify({ features: ROW }), 'row')
+  const { values } = reader
+  reader.clear()
+  t.equal(reader.values, values)
+  t.end()
+})
