@@ -98,6 +98,14 @@ export function readReport(folder: string): ReportData {
   return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : emptyReport()
 }
 
+/** What is there, to be measured on further; nothing where another machine has measured it. */
+export function continued(folder: string, machine: ReportData['machine']): ReportData {
+  const kept = readReport(folder)
+  const isSame =
+    kept.machine['cpu'] === machine['cpu'] && kept.machine['cores'] === machine['cores']
+  return { ...(isSame ? kept : emptyReport()), machine }
+}
+
 export function writeReport(folder: string, data: ReportData): void {
   mkdirSync(folder, { recursive: true })
   const path = join(folder, 'report.json')

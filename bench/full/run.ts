@@ -24,7 +24,7 @@ import {
   type PartOptions,
   warmUpAll,
 } from './parts.ts'
-import { cellKey, type ReportData, readReport, replaced, writeReport } from './report-data.ts'
+import { cellKey, continued, type ReportData, replaced, writeReport } from './report-data.ts'
 
 /** The number of connections that the figures rest on gets more rounds. */
 const GATED_CONNECTIONS = 64
@@ -171,8 +171,7 @@ class Report {
 
   constructor(folder: string) {
     this.#folder = folder
-    this.#data = readReport(folder)
-    this.#data.machine = machineOf()
+    this.#data = continued(folder, machineOf())
     this.#data.versions = versionsOf()
   }
 

@@ -15,6 +15,7 @@ import {
   type Cell,
   cellFigures,
   cellKey,
+  continued,
   emptyReport,
   readReport,
   replaced,
@@ -66,6 +67,23 @@ function someReport() {
   data.missing = [{ workload: 'mlp', system: 'pytriton', reason: 'not installed' }]
   return data
 }
+
+t.test('what another machine has measured is not continued', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'switchyard-report-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const { machine } = someReport()
+  t.same(continued(folder, machine), { ...emptyReport(), machine })
+  writeReport(folder, someReport())
+  const later = { ...machine, kernel: 'linux 9' }
+  t.same(continued(folder, later), { ...someReport(), machine: later })
+  for (const other of [
+    { ...machine, cpu: 'Other CPU' },
+    { ...machine, cores: 4 },
+  ]) {
+    t.same(continued(folder, other), { ...emptyReport(), machine: other })
+  }
+  t.end()
+})
 
 t.test('a report is written whole and read back; a folder without one is empty', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-report-'))
