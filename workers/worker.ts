@@ -126,8 +126,7 @@ async function open(port: MessagePort | null): Promise<Loaded> {
 }
 
 async function runBatch(job: BatchJob): Promise<WorkerOutcome> {
-  // A thread that took the place of a crashed one may get a batch before it was told to load; one
-  // that starts children is given none before.
+  // Both pools load first; a thread that is given a batch before that loads all the same.
   loaded ??= await open(null)
   const runtime = loaded.endpoints.get(job.endpoint)
   if (runtime === undefined) {

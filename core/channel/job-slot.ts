@@ -27,6 +27,7 @@ export interface UnsentJob extends Pick<BatchJob, 'endpoint' | 'verb' | 'ends' |
 }
 
 const VERBS: readonly Verb[] = ['single', 'multi', 'explain']
+const VERB_NUMBERS: Readonly<Record<Verb, number>> = { single: 0, multi: 1, explain: 2 }
 
 /** Words of the slot: the worker sleeps on the first. Without requests the job is a message. */
 const ANNOUNCED = 0
@@ -75,7 +76,7 @@ export class JobSlot {
     if (!isPlain || isLarge) return false
     this.#words[REQUESTS] = requests
     this.#words[ENDPOINT] = endpoint
-    this.#words[VERB] = VERBS.indexOf(verb)
+    this.#words[VERB] = VERB_NUMBERS[verb]
     this.#ends.set(ends)
     this.#waitUs.set(waitUs)
     job.copyTo(this.#bytes)
