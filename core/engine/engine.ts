@@ -67,6 +67,9 @@ export interface EngineOptions {
   readonly logOf?: LogOf
 }
 
+/** Tells of one after the other whether it is loaded though nobody asks: as long as there is room. */
+type IsStarted = (next: DesiredGeneration) => boolean
+
 /** Who is told of the answers of an endpoint; null where its service logs nothing. */
 export type LogOf = (
   service: DesiredService,
@@ -155,8 +158,10 @@ export class Engine {
       return held === undefined || (isNew && (held.desired !== one || isNeeded(one)))
     })
     // What must be in memory comes before what finds room there.
-    const inOrder = [...next.filter(isNeeded), ...next.filter((one) => !isNeeded(one))]
-    const loads = inOrder.map((one) => this.#hold(one))
+    const loads = next.filter(isNeeded).map((one) => this.#hold(one))
+    const isStarted = this.#startsAhead()
+    const others = next.filter((one) => !isNeeded(one))
+    loads.push(...others.map((one) => this.#hold(one, isStarted)))
     this.#forgetServices(desired)
     this.#desired = desired
     this.#route()
@@ -207,8 +212,8 @@ export class Engine {
     }
   }
 
-  /** Settles when it is loaded, where it is to be. */
-  async #hold(next: DesiredGeneration): Promise<void> {
+  /** Settles when it is loaded, where it is to be: asked for, or else where `isStarted` says so. */
+  async #hold(next: DesiredGeneration, isStarted: IsStarted = () => false): Promise<void> {
     const held = this.#held.get(next)
     const isAsked = isNeeded(next)
     if (held !== undefined) {
@@ -218,16 +223,22 @@ export class Engine {
       if (held.state !== 'failed' || !isAsked) return
       this.#letGo(held)
     }
-    const starts = isAsked || (this.#starts() && this.#loads.hasRoomFor(next))
+    const starts = isAsked || isStarted(next)
     const birth: Birth = starts ? { state: 'loading', isOpen: !isAsked } : COLD
     const generation = this.#add(next, birth)
     if (starts) await this.#loads.add(generation, isAsked ? 'asked' : 'start')
   }
 
-  #starts(): boolean {
+  /** For one state: what is in memory is looked through once, however many are to be told. */
+  #startsAhead(): IsStarted {
     let there = 0
     for (const { state } of this.#held.values()) if (state !== 'cold') there += 1
-    return there < LOADED_AT_START_MAX
+    const takesRoom = this.#loads.roomAhead()
+    return (next) => {
+      if (there >= LOADED_AT_START_MAX || !takesRoom(next)) return false
+      there += 1
+      return true
+    }
   }
 
   #add(next: DesiredGeneration, birth: Birth): Generation {

@@ -67,12 +67,18 @@ export class Loads {
     return ended
   }
 
-  /** It comes in beside what is in memory and what is on its way. */
-  hasRoomFor(one: DesiredGeneration): boolean {
+  /** Takes room beside what is in memory and what is on its way; false: there is none for it. */
+  roomAhead(): (next: DesiredGeneration) => boolean {
     const { capacity } = this.#options
+    const loaded = [...this.#options.known()].filter(({ isLoaded }) => isLoaded)
     const coming = this.#waiting.map(({ generation }) => generation)
-    const all = [...this.#options.known()].filter(({ isLoaded }) => isLoaded).concat(coming)
-    return fits(capacity, all.map(occupant), sizeOf(one))
+    const taken: Size[] = loaded.concat(coming).map(occupant)
+    return (next) => {
+      const size = sizeOf(next)
+      const hasRoom = fits(capacity, taken, size)
+      if (hasRoom) taken.push(size)
+      return hasRoom
+    }
   }
 
   async #run(): Promise<void> {
