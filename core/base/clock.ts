@@ -3,6 +3,9 @@
  * clock, which may be set back or forward at any time.
  */
 
+// Not the global of that name, whose getter is called for each reading.
+import { performance } from 'node:perf_hooks'
+
 /** Milliseconds, with fractions, from the start of this thread: only differences mean something. */
 export function nowMs(): number {
   return performance.now()

@@ -7,6 +7,8 @@
  */
 
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
+// Not the global of that name, whose getter is called for each use.
+import { Buffer } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
 import { assert } from '../base/assert.ts'
 import { AppError } from '../base/errors.ts'

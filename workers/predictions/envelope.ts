@@ -20,12 +20,21 @@ export function envelopeTail(plan: EndpointPlan, generation: Generation): string
 
 /** Text that opens `timing`, with the time that the request waited in its lane. */
 export function timingHead(job: BatchJob, index: number): string {
-  return `,"timing":{"wait":${milliseconds((job.waitUs[index] ?? 0) / 1_000)}`
+  return `,"timing":{"wait":${asMilliseconds(job.waitUs[index] ?? 0)}`
 }
 
-/** To the microsecond. */
+/** To the microsecond; what is less than nothing is nothing. */
 export function milliseconds(ms: number): string {
-  return String(Math.round(ms * 1_000) / 1_000)
+  return asMilliseconds(Math.max(0, Math.round(ms * 1_000)))
+}
+
+/** What follows the whole milliseconds, by the microseconds that are left. */
+const FRACTIONS = Array.from({ length: 1_000 }, (_, us) => String(us / 1_000).slice(1))
+
+/** Of whole numbers V8 keeps the texts; of a fraction it makes the shortest, for each answer anew. */
+function asMilliseconds(us: number): string {
+  const whole = Math.floor(us / 1_000)
+  return `${whole}${FRACTIONS[us - 1_000 * whole]}`
 }
 
 /** When the last caller of these has stopped waiting, on the clock of nowMs(). */
