@@ -356,6 +356,7 @@ function serveConfig(
   return {
     host: config.host,
     threads: config.threads,
+    modelCores: config.modelCores,
     strictHeaders: config.strictHeaders,
     bodyBytesMax: config.bodyBytesMax,
     bodyBytesTotalMax: LIMITS.bodyBytesTotalMax,

@@ -98,7 +98,8 @@ class ServingNode {
     this.#config = config
     this.#channel = channel
     this.#logger = logger
-    const cores = coresForModels(availableParallelism(), config.processes)
+    const { processes, modelCores } = config
+    const cores = coresForModels(availableParallelism(), processes, modelCores)
     const { witnessFile } = config
     this.#queryLog = new QueryLog({ settings: config.queryLog, logger })
     this.#engine = new Engine({

@@ -20,6 +20,8 @@ export interface ServeConfig {
   readonly tlsKey: string | null
   /** Threads of a pool whose manifest is silent. */
   readonly threads: number
+  /** Batches of models that it may compute at once; null: what the processes leave each other. */
+  readonly modelCores: number | null
   readonly strictHeaders: boolean
   readonly bodyBytesMax: number
   readonly bodyBytesTotalMax: number

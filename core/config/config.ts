@@ -252,7 +252,7 @@ function complete(
   if (values.port !== 0 && values.port === values.adminPort && values.host === values.adminHost) {
     throw new WrongSetting(`--admin-port: ${values.port} is --port too; allowed are two ports`)
   }
-  const threads = values.threads ?? (sources.cores <= 2 ? 1 : 2)
+  const threads = values.threads ?? Math.min(2, values.modelCores ?? Math.max(1, sources.cores - 1))
   return { ...values, ...tls, threads }
 }
 

@@ -67,7 +67,7 @@ export interface EngineOptions {
   readonly logOf?: LogOf
 }
 
-/** Tells of one after the other whether it is loaded though nobody asks: as long as there is room. */
+/** Tells of one after the other whether it is loaded though nobody asks: while there is room. */
 type IsStarted = (next: DesiredGeneration) => boolean
 
 /** Who is told of the answers of an endpoint; null where its service logs nothing. */

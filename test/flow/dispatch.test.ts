@@ -4,6 +4,7 @@
  * wait, and must go into one batch.
  */
 
+import { availableParallelism } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -166,4 +167,18 @@ t.test('keys: none, unknown, of another service, right', async (t) => {
   const removed = await client.admin('DELETE', `/auth/keys/${right.id}`)
   t.equal(removed.status, 204)
   t.match(await ask({ authorization: `Bearer ${right.key}` }), { status: 401 })
+})
+
+t.test('with --model-cores one model computes on more than one core', async (t) => {
+  const cores = Math.min(2, availableParallelism())
+  const client = new Client(await startNode(t, { args: ['--model-cores', '2'] }))
+  const turns = await busyTurns(client)
+  await client.deploy('slow', 'v1', bundleOf(endlessLoop(turns)))
+  const { body } = await client.admin('GET', '/services/slow')
+  t.match(body.pools, [{ threads: cores }])
+  const replies = await Promise.all([0, 1, 2].map(() => client.query('slow/p/predict', ROW)))
+  const waits = replies.map((reply) => reply.body.timing.wait).sort((a, b) => a - b)
+  t.comment(JSON.stringify(waits))
+  const atOnce = waits.filter((ms) => ms < BUSY_MS / 2)
+  t.equal(atOnce.length, cores, 'none of these has waited for the run of another one')
 })

@@ -115,6 +115,7 @@ const CONFIG: ServeConfig = {
   tlsCert: null,
   tlsKey: null,
   threads: 1,
+  modelCores: null,
   strictHeaders: true,
   bodyBytesMax: 1024,
   bodyBytesTotalMax: 1024,

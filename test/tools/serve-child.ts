@@ -110,6 +110,7 @@ function configOf(given: Partial<ServeConfig> & { readonly port: number }): Serv
     tlsCert: null,
     tlsKey: null,
     threads: 1,
+    modelCores: null,
     strictHeaders: true,
     bodyBytesMax: LIMITS.bodyBytesMax,
     bodyBytesTotalMax: LIMITS.bodyBytesTotalMax,

@@ -31,7 +31,7 @@ export function milliseconds(ms: number): string {
 /** What follows the whole milliseconds, by the microseconds that are left. */
 const FRACTIONS = Array.from({ length: 1_000 }, (_, us) => String(us / 1_000).slice(1))
 
-/** Of whole numbers V8 keeps the texts; of a fraction it makes the shortest, for each answer anew. */
+/** V8 keeps the texts of whole numbers; that of a fraction it makes for each answer anew. */
 function asMilliseconds(us: number): string {
   const whole = Math.floor(us / 1_000)
   return `${whole}${FRACTIONS[us - 1_000 * whole]}`

@@ -152,6 +152,7 @@ t.test('settings that depend on each other', async (t) => {
   t.equal(configOf({ argv: ['--port', '0', '--admin-port', '0'] }).port, 0)
   t.equal(configOf({ cores: 2 }).threads, 1)
   t.equal(configOf({ cores: 3 }).threads, 2)
+  t.equal(configOf({ cores: 2, argv: ['--model-cores', '2'] }).threads, 2)
   t.equal(configOf({ env: { SWITCHYARD_PORT: '' } }).port, 12_000, 'empty is unset')
 })
 

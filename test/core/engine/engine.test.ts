@@ -292,9 +292,10 @@ t.test('a change of what is stopped alone asks for no other try of what failed',
 })
 
 t.test('each process has its share of the cores', async (t) => {
-  const shares = (processes: number) =>
-    [1, 2, 4, 8, 64].map((cores) => coresForModels(cores, processes))
+  const shares = (processes: number, wished: number | null = null) =>
+    [1, 2, 4, 8, 64].map((cores) => coresForModels(cores, processes, wished))
   t.same(shares(1), [1, 1, 3, 7, 63])
   t.same(shares(2), [1, 1, 1, 3, 31])
   t.same(shares(4), [1, 1, 1, 1, 15])
+  t.same(shares(1, 4), [1, 2, 4, 4, 4], 'as many as an operator wishes, where they are there')
 })
