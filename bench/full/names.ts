@@ -2,6 +2,7 @@
 
 export const SYSTEM_NAMES = [
   'node',
+  'node-all-cores',
   'fastify',
   'fastify-piscina',
   'fastapi',

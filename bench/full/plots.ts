@@ -7,6 +7,7 @@ import { barChart, lineChart, type Series } from './svg.ts'
 const COLOURS: Readonly<Record<string, string>> = {
   constant: '#999999',
   node: '#c0392b',
+  'node-all-cores': '#f1948a',
   fastify: '#2c7fb8',
   'fastify-piscina': '#7fcdbb',
   fastapi: '#238b45',

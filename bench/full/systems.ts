@@ -5,7 +5,7 @@
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { callerHeaders, startBareNode } from '../bare-node.ts'
 import { askFor, type Question, startConstant } from '../constant.ts'
@@ -55,7 +55,8 @@ const LITSERVE = { ...OWN, name: 'litserve', environment: 'fastapi', path: '/pre
 const PYTRITON = { ...OWN, name: 'pytriton', environment: 'pytriton', protocol: 'v2' } as const
 
 const STARTS: Readonly<Record<SystemName, Start>> = {
-  node: startNode,
+  node: (workload) => startNode('node', workload),
+  'node-all-cores': (workload) => startNode('node-all-cores', workload),
   fastify: (workload) => startNodePeer('fastify', workload),
   'fastify-piscina': (workload) => startNodePeer('fastify-piscina', workload),
   fastapi: (workload) => startPython(workload, FASTAPI),
@@ -65,11 +66,13 @@ const STARTS: Readonly<Record<SystemName, Start>> = {
   pytriton: (workload) => startPython(workload, PYTRITON),
 }
 
-async function startNode(workload: Workload): Promise<System> {
-  const server = await startBareNode()
+/** As it comes; or with no core left for its event loop alone, as its peers run. */
+async function startNode(name: 'node' | 'node-all-cores', workload: Workload): Promise<System> {
+  const allCores = ['--model-cores', String(availableParallelism())]
+  const server = await startBareNode({ args: name === 'node' ? [] : allCores })
   try {
     await deployService(server.admin, 'bench', bundleFile(workload))
-    return { ...OWN, name: 'node', server, headers: await callerHeaders(server.admin) }
+    return { ...OWN, name, server, headers: await callerHeaders(server.admin) }
   } catch (error) {
     await server.stop()
     throw error

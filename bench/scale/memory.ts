@@ -1,13 +1,12 @@
 /**
  * What a large model costs in memory when more workers serve it: whether each holds its weights
- * once more. A node never runs more threads for one service than it has cores for, so the workers
- * are added as services with the same model, of one thread each: they share what threads share.
+ * once more. No service has more threads than the node has cores for models, so the workers are
+ * added as services with the same model, of one thread each: they share what threads share.
  */
 
 import { statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { coresForModels } from '../../core/engine/cores.ts'
 import { type BareNode, callerHeaders, servingPid, startBareNode } from '../bare-node.ts'
 import { median } from '../latency.ts'
 import type { Machine } from '../machine.ts'
@@ -18,7 +17,7 @@ import { rowsOf, workloadOf } from '../workloads/workloads.ts'
 
 const WORKERS = { few: 1, many: 4 }
 const PROCESSES = 2
-const THREADS_WANTED = 2
+const THREADS_OF_EACH = 2
 const SETTLE_MS = 2_000
 const MB = 1_000_000
 
@@ -38,8 +37,7 @@ export async function memoryTrial(machine: Machine, rounds: number): Promise<Mem
   const modelBytes = statSync(workloadOf('dense').model()).size
   const perWorker: number[] = []
   for (let round = 0; round < rounds; round++) perWorker.push(await bytesPerWorker(machine))
-  const cores = coresForModels(availableParallelism(), PROCESSES)
-  const perProcess = Math.min(THREADS_WANTED, cores)
+  const perProcess = Math.min(THREADS_OF_EACH, availableParallelism())
   const threads = perProcess * PROCESSES
   const pssBytes = await withNode(PROCESSES, async (node) => {
     await deployAndUse(node, 0, { processes: PROCESSES, threads: perProcess })
@@ -71,7 +69,9 @@ export function pssBound(
 }
 
 async function withNode<T>(processes: number, task: (node: BareNode) => Promise<T>): Promise<T> {
-  const node = await startBareNode({ args: ['--processes', String(processes)] })
+  const modelCores = String(Math.min(THREADS_OF_EACH, availableParallelism()))
+  const args = ['--processes', String(processes), '--model-cores', modelCores]
+  const node = await startBareNode({ args })
   try {
     return await task(node)
   } finally {
