@@ -9,7 +9,7 @@ import type { IssuerSettings } from '../config/issuers.ts'
 import type { RuntimeSettings } from '../config/runtimes.ts'
 import type { MetricsDelta } from '../metrics/delta.ts'
 
-export const CHANNEL_VERSION = 9
+export const CHANNEL_VERSION = 10
 
 /** First message to a serving process; all that it may know of the configuration. */
 export interface ServeConfig {
