@@ -64,12 +64,16 @@ export async function observe(
   return { idle, cpuUsPerRequest, rssBytes: after.rssBytes, sample }
 }
 
+interface CellPlan {
+  readonly rounds: number
+  readonly seconds: number
+}
+
 interface RateOptions {
   readonly connections: readonly number[]
   readonly tools: readonly Tool[]
-  readonly seconds: number
-  /** Rounds of a cell. */
-  rounds(connections: number, tool: Tool): number
+  /** Of a cell: how often it is measured, and how long each time. */
+  plan(connections: number, tool: Tool): CellPlan
   onMeasured(measurement: Measurement): void
 }
 
@@ -78,15 +82,16 @@ export async function measureRates(
   machine: Machine,
   options: RateOptions,
 ): Promise<Measurement[]> {
-  const { connections: counts, tools, seconds } = options
+  const { connections: counts, tools } = options
   const servers = [lineup.constant, lineup.fastify, lineup.node]
-  const cells = counts.flatMap((connections) => tools.map((tool) => ({ connections, tool })))
-  const roundsMax = Math.max(...cells.map((cell) => options.rounds(cell.connections, cell.tool)))
+  const cells = counts.flatMap((connections) =>
+    tools.map((tool) => ({ connections, tool, ...options.plan(connections, tool) })),
+  )
   const measured: Measurement[] = []
-  for (let round = 0; round < roundsMax; round++) {
-    for (const { connections, tool } of cells) {
-      if (round >= options.rounds(connections, tool)) continue
-      for (const server of servers) {
+  for (let round = 0; cells.some(({ rounds }) => round < rounds); round++) {
+    for (const { connections, tool, seconds } of cells.filter(({ rounds }) => round < rounds)) {
+      // There and back: none of them always comes first, or next to the same one.
+      for (const server of round % 2 === 0 ? servers : servers.toReversed()) {
         const result = await measure({ server, tool, connections, seconds }, lineup, machine)
         options.onMeasured(result)
         measured.push(result)
@@ -136,4 +141,12 @@ export function pairedRatio(
     return base === undefined ? Number.NaN : pick(measurement) / pick(base)
   })
   return median(ratios)
+}
+
+/** The rounds in which nobody else computed beside any of the servers, of each server in turn. */
+export function idleRounds(servers: readonly (readonly Measurement[])[]): Measurement[][] {
+  const rounds = Math.min(...servers.map((cells) => cells.length))
+  const isIdle = (round: number) => servers.every((cells) => cells[round]?.idle === true)
+  const kept = Array.from({ length: rounds }, (_, round) => round).filter(isIdle)
+  return servers.map((cells) => cells.filter((_, round) => kept.includes(round)))
 }

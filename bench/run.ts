@@ -34,7 +34,7 @@ import { typesTrial } from './types.ts'
 
 /** Rows of figures rest on this number of connections; it gets the most rounds. */
 const GATED_CONNECTIONS = 64
-const ROUNDS = { gated: 5, other: 3, tail: 3 }
+const ROUNDS = { gated: 5, short: 15, other: 3, tail: 3 }
 const SWITCHES = 100
 
 stopOnSignal()
@@ -174,10 +174,13 @@ function measuredRates(run: Run, figureTool: Tool): Promise<Measurement[]> {
   return measureRates(lineup, system, {
     connections,
     tools,
-    seconds,
-    rounds: (count, tool) => {
-      if (count === GATED_CONNECTIONS && (tool === figureTool || !quick)) return ROUNDS.gated
-      return quick ? 1 : ROUNDS.other
+    plan: (count, tool) => {
+      if (count !== GATED_CONNECTIONS) return { rounds: quick ? 1 : ROUNDS.other, seconds }
+      if (tool !== figureTool) return { rounds: quick ? 1 : ROUNDS.gated, seconds }
+      // A machine that others share changes within seconds: many short rounds meet it alike.
+      return quick
+        ? { rounds: ROUNDS.gated, seconds }
+        : { rounds: ROUNDS.short, seconds: seconds / 2 }
     },
     onMeasured: ({ server, tool, connections: count, sample, idle }) => {
       const rate = Math.round(sample.perSecond)

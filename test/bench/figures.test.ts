@@ -6,7 +6,7 @@
 
 import t from 'tap'
 import { median, Windows } from '../../bench/latency.ts'
-import { type Measurement, pairedRatio } from '../../bench/measure.ts'
+import { idleRounds, type Measurement, pairedRatio } from '../../bench/measure.ts'
 import { codeOf, rowOf } from '../../bench/rows.ts'
 import { windowFigures } from '../../bench/scale/big-switch.ts'
 import { scaleRows } from '../../bench/scale/figures.ts'
@@ -18,29 +18,37 @@ t.test('medians', async (t) => {
   t.ok(Number.isNaN(median([])), 'nothing is not zero')
 })
 
-t.test('a ratio pairs what met the same minute', async (t) => {
-  const cell = (perSecond: number): Measurement => ({
-    server: 'a',
+const cell = (perSecond: number, idle = true): Measurement => ({
+  server: 'a',
+  tool: 'wrk',
+  connections: 1,
+  idle,
+  cpuUsPerRequest: 1,
+  rssBytes: 1,
+  sample: {
     tool: 'wrk',
-    connections: 1,
-    idle: true,
-    cpuUsPerRequest: 1,
-    rssBytes: 1,
-    sample: {
-      tool: 'wrk',
-      completed: 1,
-      failures: 0,
-      failureKinds: {},
-      seconds: 1,
-      perSecond,
-      p50Us: 1,
-      p99Us: 1,
-    },
-  })
+    completed: 1,
+    failures: 0,
+    failureKinds: {},
+    seconds: 1,
+    perSecond,
+    p50Us: 1,
+    p99Us: 1,
+  },
+})
+
+t.test('a ratio pairs what met the same minute', async (t) => {
   const rate = ({ sample }: Measurement) => sample.perSecond
-  const drifting = [100, 50, 200].map(cell)
-  t.equal(pairedRatio(drifting, [50, 25, 100].map(cell), rate), 2)
+  const drifting = [100, 50, 200].map((perSecond) => cell(perSecond))
+  t.equal(pairedRatio(drifting, [cell(50), cell(25), cell(100)], rate), 2)
   t.ok(Number.isNaN(pairedRatio([], drifting, rate)))
+})
+
+t.test('a round counts where nobody else computed beside any of its servers', async (t) => {
+  const one = [cell(1), cell(2, false), cell(3), cell(4)]
+  const other = [cell(10), cell(20), cell(30, false)]
+  t.same(idleRounds([one, other]), [[one[0]], [other[0]]])
+  t.same(idleRounds([[], other]), [[], []])
 })
 
 t.test('a verdict: aim, must, missed, or none at all', async (t) => {
