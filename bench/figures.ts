@@ -60,13 +60,11 @@ export function rowsOf(results: Results): Row[] {
 
 function rateRows({ rates, tool }: Results): Row[] {
   const of = (server: string) => cellsOf(rates, { server, connections: CONNECTIONS, tool })
-  const all = [of('node'), of('fastify'), of('constant')]
-  const idle = idleRounds(all)
-  const sound = (idle[0]?.length ?? 0) >= ROUNDS_MIN
-  const [node = [], fastify = [], constant = []] = sound ? idle : all
+  const { sound, servers } = judged([of('node'), of('fastify'), of('constant')])
+  const [node = [], fastify = [], constant = []] = servers
   const [theirs, bare] = [figuresOf(fastify), figuresOf(constant)]
   // What failed counts, whoever else computed meanwhile.
-  const ours = { ...figuresOf(node), failures: figuresOf(all[0] ?? []).failures }
+  const ours = { ...figuresOf(node), failures: figuresOf(of('node')).failures }
   const rate = ({ sample }: Measurement) => sample.perSecond
   const note = `${tool}, ${node.length} rounds${failureNote(ours)}`
   const against = (row: number, peer: string, bounds: { must: number; aim: number }) => {
@@ -100,6 +98,13 @@ function rateRows({ rates, tool }: Results): Row[] {
       { value: pairedRatio(node, constant, cpu), must: 1.9, aim: 1.5, moreIsBetter: false, sound },
     ),
   ]
+}
+
+/** The idle rounds of some servers; where these are too few all of them, and no verdict. */
+function judged(all: readonly (readonly Measurement[])[]) {
+  const idle = idleRounds(all)
+  const sound = (idle[0]?.length ?? 0) >= ROUNDS_MIN
+  return { sound, servers: sound ? idle : all }
 }
 
 function failureNote({ failures }: Figures): string {
@@ -211,10 +216,11 @@ type Bounds = Pick<Judged, 'must' | 'aim' | 'moreIsBetter'>
 
 /** Histograms and counters of a request, against all that the node does for it. */
 function countingRow({ counting, rates, tool }: Results): Row {
-  const node = cellsOf(rates, { server: 'node', connections: CONNECTIONS, tool })
+  const cells = cellsOf(rates, { server: 'node', connections: CONNECTIONS, tool })
+  const { sound, servers } = judged([cells])
   const { answerUs = 0, batchUs = 0, keyUs = 0 } = counting ?? {}
   const sumUs = answerUs + batchUs + keyUs
-  const cpuUs = figuresOf(node).cpuUsPerRequest
+  const cpuUs = figuresOf(servers[0] ?? []).cpuUsPerRequest
   const [answer, batch, key] = [answerUs, batchUs, keyUs].map((us) => us.toFixed(3))
   const parts = `answer ${answer}, wait and batch ${batch}, key ${key}`
   return rowOf(
@@ -226,7 +232,7 @@ function countingRow({ counting, rates, tool }: Results): Row {
     },
     {
       value: counting === null ? Number.NaN : (100 * sumUs) / cpuUs,
-      sound: node.filter(({ idle }) => idle).length >= ROUNDS_MIN,
+      sound,
       must: 5,
       aim: 2,
       moreIsBetter: false,

@@ -178,9 +178,8 @@ function measuredRates(run: Run, figureTool: Tool): Promise<Measurement[]> {
       if (count !== GATED_CONNECTIONS) return { rounds: quick ? 1 : ROUNDS.other, seconds }
       if (tool !== figureTool) return { rounds: quick ? 1 : ROUNDS.gated, seconds }
       // A machine that others share changes within seconds: many short rounds meet it alike.
-      return quick
-        ? { rounds: ROUNDS.gated, seconds }
-        : { rounds: ROUNDS.short, seconds: seconds / 2 }
+      if (quick) return { rounds: ROUNDS.gated, seconds }
+      return { rounds: ROUNDS.short, seconds: Math.max(1, seconds / 2) }
     },
     onMeasured: ({ server, tool, connections: count, sample, idle }) => {
       const rate = Math.round(sample.perSecond)
