@@ -120,11 +120,14 @@ function workloadTable(all: readonly Cell[]): string {
   return table(['Requests/s', ...systems, 'ratio'], lines)
 }
 
-/** The node against the fastest of the others, as it comes and with all cores. */
+/** As it comes, and with all cores. */
+const OURS = ['node', 'node-all-cores']
+
+/** Each node against the fastest of the others. */
 function ratioText(systems: readonly string[], rates: readonly (number | null)[]): string {
-  const others = rates.filter((_, i) => systems[i]?.startsWith('node') === false)
+  const others = rates.filter((_, i) => !OURS.includes(systems[i] ?? ''))
   const fastest = Math.max(0, ...others.map((rate) => rate ?? 0))
-  const ratios = ['node', 'node-all-cores'].flatMap((name) => {
+  const ratios = OURS.flatMap((name) => {
     const rate = rates[systems.indexOf(name)] ?? null
     return rate === null ? [] : [figure(rate / fastest, 2)]
   })

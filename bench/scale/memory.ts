@@ -17,7 +17,7 @@ import { rowsOf, workloadOf } from '../workloads/workloads.ts'
 
 const WORKERS = { few: 1, many: 4 }
 const PROCESSES = 2
-const THREADS_OF_EACH = 2
+const THREADS_OF_EACH = Math.min(2, availableParallelism())
 const SETTLE_MS = 2_000
 const MB = 1_000_000
 
@@ -37,10 +37,9 @@ export async function memoryTrial(machine: Machine, rounds: number): Promise<Mem
   const modelBytes = statSync(workloadOf('dense').model()).size
   const perWorker: number[] = []
   for (let round = 0; round < rounds; round++) perWorker.push(await bytesPerWorker(machine))
-  const perProcess = Math.min(THREADS_OF_EACH, availableParallelism())
-  const threads = perProcess * PROCESSES
+  const threads = THREADS_OF_EACH * PROCESSES
   const pssBytes = await withNode(PROCESSES, async (node) => {
-    await deployAndUse(node, 0, { processes: PROCESSES, threads: perProcess })
+    await deployAndUse(node, 0, { processes: PROCESSES, threads: THREADS_OF_EACH })
     return machine.memory(node.pid).pss
   })
   const pssBytesMax = pssBound(modelBytes, { processes: PROCESSES + 1, threads })
@@ -69,8 +68,8 @@ export function pssBound(
 }
 
 async function withNode<T>(processes: number, task: (node: BareNode) => Promise<T>): Promise<T> {
-  const modelCores = String(Math.min(THREADS_OF_EACH, availableParallelism()))
-  const args = ['--processes', String(processes), '--model-cores', modelCores]
+  const cores = ['--model-cores', String(THREADS_OF_EACH)]
+  const args = ['--processes', String(processes), ...cores]
   const node = await startBareNode({ args })
   try {
     return await task(node)
